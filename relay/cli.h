@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: `weir [COMMAND] [OPTION…]`, parsed by argp into one struct cli, then given to the command's function by the table
+// in cli.c. A command is one row there and one function below; its exit code is one of enum cli_exit.
+#ifndef WEIR_RELAY_CLI_H
+#define WEIR_RELAY_CLI_H
+
+#include "relay/config.h"
+
+enum cli_exit {
+    CLI_DONE = 0,
+    CLI_FAILED = 1,
+    CLI_USAGE = 2,    // wrong command line or configuration
+    CLI_NOT_DONE = 3, // not finished in time
+    CLI_HELD = 4,     // the spool is held by another process
+};
+
+#define CLI_MAX_SETS 256
+
+// What was on the command line. Strings belong to argv.
+struct cli {
+    struct config_input input; // --config, --upstream, --spool, --grpc, --http, --admin, --set
+    const char *admin_url;     // status: --admin, or http://127.0.0.1:9464
+    bool json, watch;          // status: --json, --watch
+    bool keys;                 // print-config: --keys
+    const char *topic;         // help: what about, or NULL
+    const char *upstreams[CONFIG_MAX_UPSTREAMS];
+    const char *sets[CLI_MAX_SETS];
+};
+
+// The whole program. Returns the exit code.
+int cli_main(int argc, char **argv);
+
+// Loads the configuration that the command line asks for; when it is wrong, prints all errors to stderr and returns false.
+bool cli_load_config(const struct cli *cli, struct config *config);
+
+// The commands. cmd_run gets a configuration that is complete and correct; logging is configured already.
+int cmd_run(const struct config *config);
+int cmd_check_config(const struct cli *cli);
+int cmd_print_config(const struct cli *cli);
+int cmd_status(const struct cli *cli); // uses admin_url, json, watch
+int cmd_version(const struct cli *cli);
+
+#endif
