@@ -1,0 +1,103 @@
+# weir: `make help` lists the targets. Everything that is built lies in build/ (build/<variant>/ for other compilers and sanitizers).
+
+CC      ?= gcc
+PREFIX  ?= /usr/local
+DESTDIR ?=
+V       ?= 0
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# SANITIZE=address,undefined or SANITIZE=thread, and CC=clang, build apart from the plain gcc build.
+SANITIZE ?=
+comma    := ,
+variant  := $(subst $(comma),-,$(SANITIZE))$(if $(filter clang%,$(notdir $(CC))),$(if $(SANITIZE),-)clang)
+B        := build$(if $(variant),/$(variant))
+
+PKGS     := libh2o-evloop libnghttp2 libcurl libprotobuf-c libzstd zlib yaml-0.1 jansson libssl libcrypto
+WARN     := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+            -Wwrite-strings -Wundef -Wimplicit-fallthrough -Wno-unused-parameter
+OPT      ?= -O2
+CFLAGS   ?= -g $(OPT) -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=$(if $(SANITIZE),0,2)
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DWEIR_VERSION='"$(VERSION)"' $(WARN) $(CFLAGS) -pthread -fPIE \
+            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) -I. -I$(B)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+ALL_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llmdb
+Q        := $(if $(filter 0,$(V)),@)
+say       = $(if $(filter 0,$(V)),@printf '  %-6s %s\n' '$(1)' '$(2)')
+
+SCHEMA   := $(shell find proto/opentelemetry proto/google -name '*.proto' 2>/dev/null | sed 's,^proto/,,')
+GEN_C    := $(SCHEMA:%.proto=$(B)/gen/%.pb-c.c)
+GEN_H    := $(GEN_C:.c=.h)
+src_objs  = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)/*.c))
+RELAY_O  := $(call src_objs,relay)
+ARCHIVES := $(B)/libstorage.a $(B)/libnet.a $(B)/libproto.a
+UNITS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+BENCHES  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
+FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+TOOLS    := $(B)/weir-gen $(B)/weir-sink
+
+.PHONY: help all deps tools run demo unit e2e outage interop test bench fuzz lint format layers k8s-check install install-tools clean
+.DEFAULT_GOAL := help
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
+	@echo; echo 'Variables: CC=clang  SANITIZE=address,undefined  SANITIZE=thread  PREFIX=/usr/local  V=1'
+
+all: $(B)/weir tools ## build weir and the test tools (after `make deps`)
+tools: $(TOOLS)
+
+deps: ## install the Debian packages that are missing (apt; sudo where not root)
+	@tests/tools/deps.sh
+
+# --- objects and archives -------------------------------------------------------------------------------------------
+$(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: proto/%.proto
+	$(call say,PROTOC,$<)
+	$(Q)mkdir -p $(B)/gen && protoc-c -Iproto --c_out=$(B)/gen $<
+$(B)/gen/%.o: $(B)/gen/%.c | $(GEN_H)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+$(B)/%.o: %.c | $(GEN_H)
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+$(B)/libproto.a: $(call src_objs,proto) $(GEN_C:.c=.o)
+$(B)/libstorage.a: $(call src_objs,storage)
+$(B)/libnet.a: $(call src_objs,net)
+$(B)/librelay.a: $(filter-out $(B)/relay/main.o,$(RELAY_O))
+$(B)/lib%.a:
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+link = $(Q)mkdir -p $(@D) && $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+$(B)/weir: $(B)/relay/main.o $(B)/librelay.a $(ARCHIVES)
+	$(call say,LINK,$@)
+	$(link)
+.SECONDEXPANSION:
+$(TOOLS): $(B)/weir-%: $$(patsubst %.c,$(B)/%.o,$$(wildcard tests/tools/$$*/*.c tests/tools/common/*.c)) $(ARCHIVES)
+	$(call say,LINK,$@)
+	$(link)
+$(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(B)/librelay.a $(ARCHIVES)
+	$(call say,LINK,$@)
+	$(link) -lcriterion
+$(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(B)/librelay.a $(ARCHIVES)
+	$(call say,LINK,$@)
+	$(link)
+
+# --- checks ---------------------------------------------------------------------------------------------------------
+layers: $(ARCHIVES) $(B)/librelay.a ## prove by nm that storage, net and proto do not reach across
+	@tests/tools/layers.sh $(B)
+unit: $(UNITS) ## build and run the unit tests
+	@tests/tools/run-units.sh $(UNITS)
+
+# --- installation ---------------------------------------------------------------------------------------------------
+install: $(B)/weir ## install weir and its systemd unit below PREFIX
+	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,@PREFIX@,$(PREFIX),g' relay/weir.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
+	install -D -m 0644 relay/weir.example.yaml $(DESTDIR)$(PREFIX)/share/doc/weir/weir.example.yaml
+install-tools: tools ## install weir-gen and weir-sink below PREFIX
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(TOOLS)
+clean: ## remove build/
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

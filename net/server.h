@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The receiving side: listeners, connections, limits and timers, graceful end. gRPC over HTTP/2 with prior knowledge
+// (nghttp2) and HTTP/1.1 (a streaming codec on picohttpparser), both on h2o sockets, both as exchanges.
+#ifndef WEIR_NET_SERVER_H
+#define WEIR_NET_SERVER_H
+
+#include "net/exchange.h"
+
+struct server;
+
+struct server_limits {           // 0 takes the default in brackets
+    uint32_t connections;        // [1024] over all listeners; at the limit accepting pauses
+    uint32_t streams;            // [128] concurrent, per HTTP/2 connection
+    uint32_t header_list_bytes;  // [16 KiB]
+    uint64_t body_bytes;         // [64 MiB] on the wire; declared or crossed: WEIR answers by `too_large`
+    uint32_t receive_timeout_ms; // [30 s] for one whole request, from its first byte to its last
+    uint32_t write_stall_ms;     // [10 s] a peer that does not read its answers
+    uint32_t idle_timeout_ms;    // [5 min] without a request under way
+    uint32_t shutdown_ms;        // [10 s] after which a graceful end turns hard
+};
+
+struct server_options {
+    // Loops that serve connections; the first one accepts and hands sockets round-robin. Owned by the caller, not yet running or running.
+    struct loop *const *loops;
+    size_t loop_count;
+    const char *grpc_endpoint; // "0.0.0.0:4317", "[::1]:0", ":4317"; NULL or "off": none
+    const char *http_endpoint;
+    struct server_limits limits;
+    struct exchange_handler grpc, http;
+    // Fills the answer for a body that is larger than limits.body_bytes. The strings must be static.
+    void (*too_large)(enum exchange_transport transport, const struct exchange *exchange,
+                      struct exchange_answer *answer);
+};
+
+// Binds and listens, does not accept yet. WEIR_E_IO with the endpoint in the text ("listen on 0.0.0.0:4317: Address already in use"),
+// WEIR_E_INVALID for a malformed endpoint.
+int server_new(const struct server_options *options, struct server **out, struct weir_err *err);
+// "127.0.0.1:43817": the address really bound; NULL when that listener is off.
+const char *server_grpc_address(const struct server *server);
+const char *server_http_address(const struct server *server);
+// Starts accepting. Any thread.
+void server_start(struct server *server);
+
+// Back-pressure, in the thread of that loop: no connection of the loop reads until server_resume. Bytes that are read already are
+// still handed out.
+void server_pause(struct server *server, struct loop *loop);
+void server_resume(struct server *server, struct loop *loop);
+
+// Graceful end, any thread: listeners close, HTTP/2 connections get GOAWAY twice (2^31-1, 200 ms later the last id), requests under
+// way are answered, idle HTTP/1.1 connections are closed, answers carry Connection: close. `done` is called in the first loop's thread when the
+// last connection has gone, or after limits.shutdown_ms when the rest were cut.
+void server_shutdown(struct server *server, void (*done)(void *ctx), void *ctx);
+// After done, with all loops stopped (or in their threads).
+void server_free(struct server *server);
+
+uint32_t server_connections(const struct server *server); // any thread
+
+#endif

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Replay worker: the thread that empties one upstream's lanes, for as long as it takes.
+//
+// A lane takes the next blocks of its intervals, joins them up to max_request_size, sends them, and settles them by the verdict:
+// DELIVERED shrinks the interval; RETRY puts the blocks back and waits (no time limit, ever); REJECT and SPLIT of joined data try its
+// parts singly, down to the request, which alone goes to the dead letters; HOLD keeps everything and tries slowly.
+// Failures to reach the upstream make all lanes wait, answers of the upstream their lane alone. After a wait one export goes first.
+#ifndef WEIR_RELAY_REPLAY_H
+#define WEIR_RELAY_REPLAY_H
+
+#include "relay/config.h"
+#include "storage/spool.h"
+
+enum replay_state {     // CONTRACT: upstreams[].state and lanes.*.state
+    REPLAY_IDLE,        // nothing to deliver
+    REPLAY_DELIVERING,  // following live data
+    REPLAY_REPLAYING,   // emptying a backlog
+    REPLAY_PROBING,     // one export to see whether the upstream is back
+    REPLAY_BACKING_OFF, // waiting for the next attempt
+    REPLAY_HELD,        // refused by a setting: slow attempts, a person is needed
+};
+const char *replay_state_name(enum replay_state state); // "backing_off"
+
+#define REPLAY_SEND_BUCKETS 16
+extern const double replay_send_bounds[REPLAY_SEND_BUCKETS]; // seconds, the last is infinite
+
+struct replay_lane_stats {
+    bool open; // this upstream takes this signal
+    enum replay_state state;
+    struct spool_lane *lane;   // for spool_lane_stats_get and spool_lane_intervals
+    uint64_t exports, retries; // attempts that ended, and those of them that go again
+    uint64_t dead_letter_requests;
+    uint64_t sent_raw_bytes, sent_wire_bytes; // delivered
+    uint64_t send_buckets[REPLAY_SEND_BUCKETS];
+    double send_seconds_sum;
+};
+struct replay_stats {
+    enum replay_state state;
+    uint64_t since_unix_ns;
+    uint64_t error_unix_ns; // of the last error; 0: none yet
+    char error_code[32], error_message[256];
+    uint64_t next_attempt_ns; // monotonic; 0: no wait under way
+    const char *encoding;     // what exports are sent with now: "zstd"
+    struct replay_lane_stats lanes[WEIR_SIGNALS];
+};
+
+struct replay;
+// Opens its lanes in the spool; nothing is sent before replay_start. WEIR_E_INVALID (TLS files), WEIR_E_IO, WEIR_E_NOMEM.
+int replay_new(struct spool *spool, const struct config_upstream *upstream, const char *instance, struct replay **out,
+               struct weir_err *err);
+void replay_start(struct replay *replay); // starts its thread
+void replay_wake(struct replay *replay);  // new blocks were committed; any thread, cheap
+// Starts no further export, gives those under way `grace_ms`, ends the thread. The data stays in the spool.
+void replay_stop(struct replay *replay, uint32_t grace_ms);
+void replay_free(struct replay *replay);
+void replay_stats_get(struct replay *replay, struct replay_stats *out); // any thread
+const struct config_upstream *replay_upstream(const struct replay *replay);
+
+#endif

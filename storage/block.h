@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Block: the unit of storage and of sending. The requests of one signal and one envelope that one commit takes, their
+// bytes back to back in one zstd frame. FORMAT.md has every byte.
+#ifndef WEIR_STORAGE_BLOCK_H
+#define WEIR_STORAGE_BLOCK_H
+
+#include "proto/base.h"
+#include "proto/err.h"
+
+#define BLOCK_RAW_BYTES_TARGET (1024u * 1024u) // a builder at or above it is sealed and not added to
+
+// --- writing: an open block belongs to one ingest loop -------------------------------------------------------------
+
+// What the spool keeps of one request besides its bytes.
+struct block_request {
+    uint64_t items;
+    uint64_t time_min_ns; // of the items, Unix ns; 0 = none
+    uint64_t time_max_ns;
+    uint64_t received_ns; // Unix ns
+};
+
+struct block_builder;
+// `envelope`: encoded kept headers, copied, at most 64 KiB; may be empty. `level`: zstd level. NULL: out of memory.
+// A builder is reused: after block_builder_seal it is open and empty again, with its compression memory kept.
+struct block_builder *block_builder_new(enum weir_signal signal, struct weir_slice envelope, int level);
+void block_builder_free(struct block_builder *builder);
+// Compresses one request into the frame: `raw` is not needed afterwards. WEIR_E_NOMEM leaves the builder unusable until
+// it is discarded (block_builder_discard): a half-fed frame is never sealed.
+int block_builder_add(struct block_builder *builder, struct weir_slice raw, const struct block_request *request,
+                      struct weir_err *err);
+void block_builder_discard(struct block_builder *builder);
+size_t block_builder_raw_bytes(const struct block_builder *builder);
+uint32_t block_builder_requests(const struct block_builder *builder);
+
+// A sealed block on its way to the writer. Everything but number and cumulative counts is final, the body's checksum included.
+struct block {
+    struct block *next; // for the chain given to spool_append; the writer's while it has the block
+    void *owner;        // the caller's; handed back by the completion
+    enum weir_signal signal;
+    uint32_t requests;
+    uint64_t items;
+    uint64_t raw_bytes;
+    struct weir_buf value; // header + envelope + request table + frame, as stored; the writer fills in the number
+};
+// Finishes the frame. The block is the caller's until spool_append. WEIR_E_NOMEM: the builder must be discarded.
+int block_builder_seal(struct block_builder *builder, struct block **out, struct weir_err *err);
+void block_free(struct block *block);
+
+// --- reading ---------------------------------------------------------------------------------------------------------
+
+enum block_codec { BLOCK_CODEC_NONE = 0, BLOCK_CODEC_ZSTD = 1 };
+
+// A stored block, parsed and checked. Slices point into the map of a sealed segment or into a copy, and stay valid until
+// block_view_release.
+struct block_view {
+    uint64_t number;
+    enum weir_signal signal;
+    enum block_codec codec;
+    uint32_t requests;
+    uint64_t items;
+    uint64_t raw_bytes;
+    uint64_t received_first_ns, received_last_ns;
+    uint64_t time_min_ns, time_max_ns;
+    uint64_t items_before; // of this signal, in all blocks before this one since the spool began
+    uint64_t raw_bytes_before;
+    struct weir_slice envelope;
+    struct weir_slice table; // per request: raw length and items, see block_table_next
+    struct weir_slice frame; // the zstd frame, to be sent as it lies or decoded
+    void *pin;               // what keeps the bytes alive; NULL when nothing does
+};
+// Parses and checks one stored value (magic, version, lengths, header and body checksums). WEIR_E_CORRUPT, WEIR_E_FORMAT.
+int block_view_parse(struct weir_slice value, struct block_view *out, struct weir_err *err);
+
+// Walks the request table: `cursor` starts at 0. WEIR_E_AGAIN at the end, WEIR_E_CORRUPT.
+struct block_entry {
+    uint64_t raw_bytes; // length of this request in the decoded frame
+    uint64_t items;
+};
+int block_table_next(const struct block_view *view, size_t *cursor, struct block_entry *out);
+
+// Appends the decoded requests (raw_bytes of them, never more) to `out`. Any thread. WEIR_E_CORRUPT, WEIR_E_NOMEM.
+int block_view_decode(const struct block_view *view, struct weir_buf *out, struct weir_err *err);
+
+#endif

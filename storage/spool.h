@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// The spool: append a batch -> durable; read from; settle. Nothing of the store behind it shows here, so that another
+// store can serve the same interface.
+//
+// Blocks of all signals are numbered 0, 1, 2, … in one sequence. A lane (one upstream × one signal) has a set of
+// half-open intervals [first, end) of block numbers still to deliver; blocks of other signals in an interval are not its
+// business. The ledger of a lane always adds up, in items: accepted = delivered + pending + dead_lettered + evicted + discarded.
+#ifndef WEIR_STORAGE_SPOOL_H
+#define WEIR_STORAGE_SPOOL_H
+
+#include "storage/block.h"
+
+#define SPOOL_END UINT64_MAX // end of an interval that follows new blocks
+
+struct spool;
+struct spool_lane;
+struct spool_reader;
+
+// --- life ------------------------------------------------------------------------------------------------------------
+
+struct spool_options {
+    const char *directory;  // made when missing (its parent must exist)
+    uint64_t max_bytes;     // of disk, all files together
+    uint64_t segment_bytes; // 1 MiB (tests) … 1 GiB, multiple of 1 MiB
+    bool allow_network_filesystem;
+    const char *holder; // written into LOCK, e.g. "weir pid 12 on host-a"
+    // Called by the writer thread after each commit, when new blocks can be read. Must not block. May be NULL.
+    void (*on_commit)(void *ctx);
+    void *ctx;
+};
+
+// What start-up found and did, for the log.
+struct spool_report {
+    uint64_t first_block, next_block;
+    uint32_t segments;        // that exist
+    uint32_t segments_opened; // that had to be opened: the last one and those that hold a lane's position
+    uint32_t temporaries_removed;
+    uint32_t damaged;     // files set aside as *.damaged
+    uint64_t lost_blocks; // block numbers that no file holds any more though a lane needed them: entered as evicted
+};
+
+// Opens or creates, locks, recovers from any crash state, starts the writer and the keeper thread.
+// WEIR_E_HELD (text names the holder), WEIR_E_FORMAT (newer version: nothing was touched), WEIR_E_IO, WEIR_E_INVALID (not a
+// directory, not empty and no spool, network file system).
+int spool_open(const struct spool_options *options, struct spool **out, struct spool_report *report,
+               struct weir_err *err);
+// Everything appended before is committed, states are made durable, threads end. Readers and views must be gone.
+void spool_close(struct spool *spool);
+
+// --- in: any ingest loop ---------------------------------------------------------------------------------------------
+
+// Called by the writer thread, once a block, after the commit that made it durable (result WEIR_OK) or gave it up
+// (WEIR_E_FULL, WEIR_E_IO, WEIR_E_CLOSED). The block is the callee's again (block_free). Must not block.
+typedef void (*spool_done_fn)(struct block *block, int result);
+// Hands a chain of blocks over, in order. Everything that waits when the writer becomes free goes into one transaction.
+void spool_append(struct spool *spool, struct block *chain, spool_done_fn done);
+
+enum spool_state { SPOOL_OK, SPOOL_FULL, SPOOL_FAILED, SPOOL_READ_ONLY };
+// Whether new data can be taken: one atomic read, for every request before its body. FULL and FAILED heal by themselves.
+enum spool_state spool_state_now(const struct spool *spool);
+
+// --- lanes -----------------------------------------------------------------------------------------------------------
+
+enum spool_start { SPOOL_START_NOW, SPOOL_START_OLDEST };
+// Finds the lane of that name and signal in the state, or makes it and makes it durable. Valid until spool_close.
+int spool_lane_open(struct spool *spool, const char *upstream, enum weir_signal signal, enum spool_start start,
+                    struct spool_lane **out, struct weir_err *err);
+// Lanes in the state that nobody opened since start (an upstream left the configuration): they keep their data, but get no
+// new blocks. Calls `each` for every one.
+typedef void (*spool_orphan_fn)(void *ctx, const char *upstream, enum weir_signal signal, uint64_t pending_items);
+void spool_orphans(struct spool *spool, spool_orphan_fn each, void *ctx);
+
+struct spool_interval {
+    uint64_t first, end;
+};
+// Copies up to `max` intervals, ascending; returns how many there are. Any thread.
+size_t spool_lane_intervals(struct spool_lane *lane, struct spool_interval *out, size_t max);
+
+// How `items` of settled blocks ended; the sum is what the settled blocks of this lane's signal hold.
+struct spool_outcome {
+    uint64_t delivered;
+    uint64_t rejected_by_upstream; // part of delivered: items a partial success refused
+    uint64_t dead_lettered;
+    uint64_t discarded;
+};
+// Takes [first, end) out of the lane's intervals and adds the outcome to its ledger, both in one durable step, later (100 ms or
+// 64 blocks): a crash before repeats the delivery, never skips it. Any thread. The range may be part of an interval.
+void spool_lane_settle(struct spool_lane *lane, uint64_t first, uint64_t end, const struct spool_outcome *outcome);
+// Makes all settlements so far durable before it returns. WEIR_E_IO.
+int spool_sync_state(struct spool *spool, struct weir_err *err);
+
+// --- out: one reader a thread ----------------------------------------------------------------------------------------
+
+struct spool_reader *spool_reader_new(struct spool *spool);
+void spool_reader_free(struct spool_reader *reader);
+// The first block of `signal` with number in [from, end). WEIR_OK: `*view`. WEIR_E_AGAIN: there is none yet; *skip_to is the
+// number below which there is certainly none, so that the caller can settle [from, *skip_to) with an empty outcome and a lane
+// without data never holds a segment. WEIR_E_CORRUPT: what lies in [from, *skip_to) is damaged or missing: the caller enters it
+// by spool_lane_lost and goes on from *skip_to. WEIR_E_NOMEM, WEIR_E_IO: try again later. No transaction and no lock is held
+// afterwards, but a sealed segment stays while a view of it lives. Sequential use is fast: the segment stays open and read
+// ahead, what is behind is dropped from memory.
+int spool_reader_next(struct spool_reader *reader, enum weir_signal signal, uint64_t from, uint64_t end,
+                      struct block_view *view, uint64_t *skip_to, struct weir_err *err);
+void block_view_release(struct block_view *view);
+// Enters a damaged or missing stretch into the lane's ledger as evicted and takes it out of its intervals. The number of items comes
+// from the cumulative counts around it, so that the ledger still adds up. Returns the items lost.
+uint64_t spool_lane_lost(struct spool_lane *lane, uint64_t first, uint64_t end);
+
+// --- dead letters ----------------------------------------------------------------------------------------------------
+
+// A request that an upstream will not take, kept for a person.
+struct spool_dead_letter {
+    const char *upstream;
+    enum weir_signal signal;
+    const char *code; // "INVALID_ARGUMENT", "HTTP 400"
+    const char *message;
+    uint32_t attempts;
+    uint64_t block, request; // where it came from: block number and index in the block
+    uint64_t items;
+    uint64_t received_ns;
+    struct weir_slice envelope;
+    struct weir_slice raw; // the request as the client sent it, decoded
+};
+// Durable when it returns WEIR_OK. WEIR_E_FULL, WEIR_E_IO. Any thread. Storing the same (upstream, block, request) again replaces it.
+int spool_dead_letter_put(struct spool *spool, const struct spool_dead_letter *letter, struct weir_err *err);
+
+// --- what a person sees: any thread, cheap, nothing grows with the backlog ------------------------------------------------
+
+#define SPOOL_HISTOGRAM_BUCKETS 16
+struct spool_histogram { // bucket i counts values <= bounds[i]; the last bound is infinite
+    double bounds[SPOOL_HISTOGRAM_BUCKETS];
+    uint64_t counts[SPOOL_HISTOGRAM_BUCKETS];
+    double sum;
+    uint64_t count;
+};
+
+struct spool_stats {
+    enum spool_state state;
+    char reason[256];    // why it is not OK; "" when it is
+    uint64_t used_bytes; // blocks on disk of all files
+    uint64_t max_bytes;
+    uint64_t disk_free_bytes;
+    uint32_t segments;
+    uint64_t first_block, next_block;
+    uint64_t oldest_received_ns;                  // of the oldest block a lane still needs; 0 = none
+    uint64_t raw_bytes_total, stored_bytes_total; // since the spool began: their quotient is the compression ratio
+    uint64_t commits, committed_requests, commit_failures;
+    struct spool_histogram commit_seconds, requests_per_commit;
+    uint64_t items_total[WEIR_SIGNALS], raw_bytes_by_signal[WEIR_SIGNALS]; // accepted since the spool began
+    uint64_t dead_letter_requests, dead_letter_items, dead_letter_bytes;
+};
+void spool_stats_get(struct spool *spool, struct spool_stats *out);
+
+struct spool_lane_stats {
+    uint64_t accepted, delivered, pending, dead_lettered, evicted, discarded; // items
+    uint64_t rejected_by_upstream;
+    uint64_t pending_bytes;      // raw
+    uint64_t oldest_received_ns; // of the first pending block; 0 when nothing is pending
+};
+void spool_lane_stats_get(struct spool_lane *lane, struct spool_lane_stats *out);
+
+#endif
