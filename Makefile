@@ -35,7 +35,7 @@ BENCHES  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS    := $(B)/weir-gen $(B)/weir-sink
 
-.PHONY: help all deps tools run demo unit e2e outage interop test bench fuzz lint format layers k8s-check install install-tools clean
+.PHONY: help all deps tools run demo unit e2e outage interop test bench fuzz lint format layers k8s-check readme-check schema-check install install-tools clean
 .DEFAULT_GOAL := help
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -88,6 +88,21 @@ layers: $(ARCHIVES) $(B)/librelay.a ## prove by nm that storage, net and proto d
 	@tests/tools/layers.sh $(B)
 unit: $(UNITS) ## build and run the unit tests
 	@tests/tools/run-units.sh $(UNITS)
+k8s-check: ## render k8s/base and check it as far as the machine has the tools
+	@/usr/bin/python3 tests/k8s/check.py $(B)
+readme-check: $(B)/weir ## every configuration key, metric, command and flag is in README.md
+	@tests/tools/readme-check.sh $(B)
+lint: export TIDY_FLAGS = $(ALL_CFLAGS)
+lint: $(GEN_H) ## format, clang-tidy, shellcheck, yamllint; lists what is past our sizes
+	@tests/tools/lint.sh $(B)
+format: ## clang-format on all C
+	clang-format -i $(shell find proto storage net relay tests -name '*.[ch]' -not -path '*/node_modules/*')
+# Each step is a make of its own, since the first may install what this file asks pkg-config for.
+TEST_STEPS := all layers schema-check unit e2e interop readme-check k8s-check
+test: ## install what is missing, build, and run all tests
+	@$(MAKE) --no-print-directory deps
+	@set -e; for step in $(TEST_STEPS); do echo "== $$step"; $(MAKE) --no-print-directory -j$$(nproc) $$step; done
+	@echo "test: all passed ($(TEST_STEPS))"
 
 # --- installation ---------------------------------------------------------------------------------------------------
 install: $(B)/weir ## install weir and its systemd unit below PREFIX
