@@ -127,8 +127,9 @@ struct config_input {
 int config_load(const struct config_input *input, struct config *config, struct config_errors *errors);
 void config_free(struct config *config);
 
-// Takes an endpoint apart: grpc://, grpcs://, http://, https://, or bare host:port (gRPC). http(s)://host:4317 without a path means gRPC, as
-// OpenTelemetry's own variables use it (U19); `protocol` other than AUTO overrules. Without a port: 4317 for gRPC, 4318 for HTTP.
+// Takes an endpoint apart: grpc://, grpcs://, http://, https://, or bare host:port (gRPC, plaintext). http(s)://host:4317
+// without a path means gRPC, as OpenTelemetry's own variables use it (U19); `protocol` other than AUTO overrules. Without a
+// port: 4317 for grpc, grpcs and bare hosts, 80 and 443 for http and https. WEIR_E_INVALID, WEIR_E_NOMEM: *out is empty then.
 int config_target_parse(const char *endpoint, enum config_protocol protocol, struct config_target *out,
                         struct weir_err *err);
 void config_target_free(struct config_target *target);

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line by argp: one table of commands, one of options, each option with the commands that take it.
+#include <argp.h>
+#include <stdio.h>
+
+#include "relay/cli.h"
+#include "relay/config_table.h"
+
+static int run(const struct cli *cli)
+{
+    struct config config;
+    if (!cli_load_config(cli, &config))
+        return CLI_USAGE;
+    log_configure(config.log.level, config.log.format);
+    int code = cmd_run(&config);
+    config_free(&config);
+    return code;
+}
+
+static int help(const struct cli *cli);
+
+enum { RUN = 1, CHECK = 2, PRINT = 4, STATUS = 8, HELP = 16, VERSION = 32, CONFIG = RUN | CHECK | PRINT };
+
+static const struct command {
+    const char *name;
+    int (*call)(const struct cli *cli);
+    int bit;
+    const char *args; // of usage: what may stand there that is no option
+    const char *doc;
+} commands[] = {
+    {"run", run, RUN, "", "take OTLP in, keep it durably, deliver it (the default)"},
+    {"check-config", cmd_check_config, CHECK, "", "report everything wrong with the configuration; exit 0 or 1"},
+    {"print-config", cmd_print_config, PRINT, "", "print the effective configuration as YAML, defaults included"},
+    {"status", cmd_status, STATUS, "", "show what a running weir holds and where it goes"},
+    {"version", cmd_version, VERSION, "", "print the version"},
+    {"help", help, HELP, "[config]", "this list; `help config` explains every configuration key"},
+};
+
+enum {
+    OPT_CONFIG = 256,
+    OPT_UPSTREAM,
+    OPT_SPOOL,
+    OPT_GRPC,
+    OPT_HTTP,
+    OPT_ADMIN,
+    OPT_SET,
+    OPT_KEYS,
+    OPT_ADMIN_URL,
+    OPT_JSON,
+    OPT_WATCH
+};
+
+static const struct option_row {
+    int commands; // bits of those that take it
+    struct argp_option option;
+} options[] = {
+    {CONFIG, {"config", OPT_CONFIG, "FILE", 0, "YAML file to read; without it defaults and the options below hold", 0}},
+    {CONFIG,
+     {"upstream", OPT_UPSTREAM, "URL", 0,
+      "deliver to grpc://, grpcs://, http:// or https://host:port instead of the file's upstreams; may be repeated "
+      "(named default, default-2, ...)",
+      0}},
+    {CONFIG, {"spool", OPT_SPOOL, "DIR", 0, "keep data there (spool.directory)", 0}},
+    {CONFIG, {"grpc", OPT_GRPC, "ADDR", 0, "take OTLP/gRPC at host:port, or off (receiver.grpc.endpoint)", 0}},
+    {CONFIG, {"http", OPT_HTTP, "ADDR", 0, "take OTLP/HTTP at host:port, or off (receiver.http.endpoint)", 0}},
+    {CONFIG, {"admin", OPT_ADMIN, "ADDR", 0, "serve status and metrics at host:port, or off (admin.endpoint)", 0}},
+    {CONFIG,
+     {"set", OPT_SET, "KEY=VALUE", 0, "set any configuration key (`weir help config` lists them); may be repeated", 0}},
+    {PRINT, {"keys", OPT_KEYS, NULL, 0, "print every key with type, default and help, separated by tabs, instead", 0}},
+    {STATUS, {"admin", OPT_ADMIN_URL, "URL", 0, "of the running weir (http://127.0.0.1:9464)", 0}},
+    {STATUS, {"json", OPT_JSON, NULL, 0, "print the status document as it is", 0}},
+    {STATUS, {"watch", OPT_WATCH, NULL, 0, "show it again each second", 0}},
+};
+
+// What the parser functions of one command share.
+struct parsing {
+    struct cli *cli;
+    const struct command *command;
+};
+
+static void add_repeated(struct argp_state *state, const char **list, size_t *count, size_t max, const char *arg)
+{
+    if (*count >= max)
+        argp_error(state, "more than %zu times", max);
+    else
+        list[(*count)++] = arg;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct parsing *parsing = state->input;
+    struct cli *cli = parsing->cli;
+    const struct {
+        int key;
+        const char **text;
+        bool *flag;
+    } simple[] = {
+        {OPT_CONFIG, &cli->input.file, NULL}, {OPT_SPOOL, &cli->input.spool, NULL},
+        {OPT_GRPC, &cli->input.grpc, NULL},   {OPT_HTTP, &cli->input.http, NULL},
+        {OPT_ADMIN, &cli->input.admin, NULL}, {OPT_ADMIN_URL, &cli->admin_url, NULL},
+        {OPT_KEYS, NULL, &cli->keys},         {OPT_JSON, NULL, &cli->json},
+        {OPT_WATCH, NULL, &cli->watch},
+    };
+    for (size_t i = 0; i < WEIR_COUNT(simple); i++) {
+        if (simple[i].key != key)
+            continue;
+        if (simple[i].text != NULL)
+            *simple[i].text = arg;
+        else
+            *simple[i].flag = true;
+        return 0;
+    }
+    switch (key) {
+    case OPT_UPSTREAM:
+        add_repeated(state, cli->upstreams, &cli->input.upstream_count, WEIR_COUNT(cli->upstreams), arg);
+        return 0;
+    case OPT_SET:
+        add_repeated(state, cli->sets, &cli->input.set_count, WEIR_COUNT(cli->sets), arg);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (parsing->command->bit == HELP && cli->topic == NULL)
+            cli->topic = arg;
+        else
+            argp_error(state, "unexpected argument '%s'", arg);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+// Parses the options of one command. As programs do, argp ends the process after --help and after a wrong option (exit code 2).
+static void parse(const struct command *command, int argc, char **argv, struct cli *cli)
+{
+    struct argp_option mine[WEIR_COUNT(options) + 1] = {0};
+    size_t count = 0;
+    char doc[160];
+    for (size_t i = 0; i < WEIR_COUNT(options); i++)
+        if (options[i].commands & command->bit)
+            mine[count++] = options[i].option;
+    snprintf(doc, sizeof(doc), "weir %s: %s.", command->name, command->doc);
+    const struct argp argp = {.options = mine, .parser = parse_option, .args_doc = command->args, .doc = doc};
+    struct parsing parsing = {.cli = cli, .command = command};
+    argp_err_exit_status = CLI_USAGE;
+    if (argp_parse(&argp, argc, argv, 0, NULL, &parsing) != 0)
+        exit(CLI_USAGE);
+}
+
+static int help(const struct cli *cli)
+{
+    if (cli->topic != NULL && strcmp(cli->topic, "config") == 0) {
+        config_print_help(stdout);
+        return CLI_DONE;
+    }
+    if (cli->topic != NULL) {
+        fprintf(stderr, "weir: no help on '%s': try `weir help`, `weir help config` or `weir COMMAND --help`\n",
+                cli->topic);
+        return CLI_USAGE;
+    }
+    fputs("weir: a durable store-and-forward relay for OpenTelemetry.\n\nusage: weir [COMMAND] [OPTION...]\n\n",
+          stdout);
+    for (size_t i = 0; i < WEIR_COUNT(commands); i++)
+        printf("  %-14s %s\n", commands[i].name, commands[i].doc);
+    fputs("\n`weir COMMAND --help` lists a command's options. The shortest start: weir run --upstream "
+          "http://collector:4317\n"
+          "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not finished in time, 4 the spool is held by "
+          "another process.\n",
+          stdout);
+    return CLI_DONE;
+}
+
+static const struct command *command_find(const char *name)
+{
+    const char *names[WEIR_COUNT(commands)];
+    for (size_t i = 0; i < WEIR_COUNT(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+        names[i] = commands[i].name;
+    }
+    const char *nearest = config_nearest(name, names, WEIR_COUNT(names));
+    if (nearest != NULL)
+        fprintf(stderr, "weir: unknown command '%s' (did you mean '%s'?)\n", name, nearest);
+    else
+        fprintf(stderr, "weir: unknown command '%s': `weir help` lists all\n", name);
+    return NULL;
+}
+
+int cli_main(int argc, char **argv)
+{
+    const struct command *command = &commands[0];
+    struct cli cli = {.admin_url = "http://127.0.0.1:9464"};
+    char name[64];
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0))
+        return help(&cli);
+    if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
+        return cmd_version(&cli);
+    if (argc > 1 && argv[1][0] != '-') {
+        command = command_find(argv[1]);
+        if (command == NULL)
+            return CLI_USAGE;
+        argc--;
+        argv++;
+    }
+    if (argc > 0) { // argp names the program by argv[0]
+        snprintf(name, sizeof(name), "weir %s", command->name);
+        argv[0] = name;
+    }
+    parse(command, argc, argv, &cli);
+    cli.input.upstreams = cli.upstreams;
+    cli.input.sets = cli.sets;
+    return command->call(&cli);
+}

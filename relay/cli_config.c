@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands that need no running weir: check-config, print-config, version.
+#include <stdio.h>
+
+#include "relay/cli.h"
+
+bool cli_load_config(const struct cli *cli, struct config *config)
+{
+    struct config_errors errors = {0};
+    int result = config_load(&cli->input, config, &errors);
+    config_errors_print(&errors, stderr);
+    config_errors_free(&errors);
+    return result == WEIR_OK;
+}
+
+int cmd_check_config(const struct cli *cli)
+{
+    struct config config;
+    if (!cli_load_config(cli, &config))
+        return CLI_FAILED;
+    printf("%s: sound, %zu upstream%s\n", cli->input.file != NULL ? cli->input.file : "configuration",
+           config.upstream_count, config.upstream_count == 1 ? "" : "s");
+    config_free(&config);
+    return CLI_DONE;
+}
+
+int cmd_print_config(const struct cli *cli)
+{
+    struct config config;
+    if (cli->keys) {
+        config_print_keys(stdout);
+        return fflush(stdout) == 0 ? CLI_DONE : CLI_FAILED;
+    }
+    if (!cli_load_config(cli, &config))
+        return CLI_USAGE;
+    bool printed = config_print(&config, stdout);
+    config_free(&config);
+    return printed ? CLI_DONE : CLI_FAILED;
+}
+
+int cmd_version(const struct cli *cli)
+{
+    puts("weir " WEIR_VERSION);
+    return CLI_DONE;
+}
