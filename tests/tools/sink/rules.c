@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/tools/sink/rules.h"
+
+#include "proto/grpc.h"
+
+#include <errno.h>
+
+#define ALL_CELLS ((1u << (2 * WEIR_SIGNALS)) - 1)
+
+static const uint32_t transport_cells[] = {[EXCHANGE_GRPC] = 0x0f, [EXCHANGE_HTTP] = 0xf0};
+
+static bool set_number(const char *text, uint64_t max, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || value > max)
+        return false;
+    *out = value;
+    return true;
+}
+
+static bool set_transport(struct rule *rule, const char *value)
+{
+    bool grpc = strcmp(value, "grpc") == 0;
+    if (!grpc && strcmp(value, "http") != 0)
+        return false;
+    rule->cells &= transport_cells[grpc ? EXCHANGE_GRPC : EXCHANGE_HTTP];
+    return true;
+}
+
+static bool set_signal(struct rule *rule, const char *value)
+{
+    for (int i = 0; i < WEIR_SIGNALS; i++) {
+        if (strcmp(value, weir_signal_name((enum weir_signal)i)) == 0) {
+            rule->cells &= 0x11u << i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool set_ok(struct rule *rule, const char *value)
+{
+    rule->action = RULE_OK;
+    return true;
+}
+
+static bool set_hang(struct rule *rule, const char *value)
+{
+    rule->action = RULE_HANG;
+    return true;
+}
+
+static bool set_cut(struct rule *rule, const char *value)
+{
+    rule->action = RULE_CUT;
+    return true;
+}
+
+static bool set_status(struct rule *rule, const char *value)
+{
+    uint64_t n;
+    if (!set_number(value, 599, &n) || (n >= GRPC_STATUSES && n < 200))
+        return false;
+    rule->status = (int)n;
+    rule->action = RULE_STATUS;
+    return true;
+}
+
+static bool set_retry_delay(struct rule *rule, const char *value)
+{
+    uint64_t n;
+    rule->has_retry_delay = set_number(value, 86400000, &n);
+    rule->retry_delay_ms = rule->has_retry_delay ? (uint32_t)n : 0;
+    return rule->has_retry_delay;
+}
+
+static bool set_delay(struct rule *rule, const char *value)
+{
+    uint64_t n;
+    bool good = set_number(value, 3600000, &n);
+    rule->delay_ms = good ? (uint32_t)n : 0;
+    return good;
+}
+
+static bool set_refuse(struct rule *rule, const char *value)
+{
+    for (const char *at = value; *at != '\0';) {
+        size_t len = strcspn(at, ",");
+        enum encoding encoding;
+        if (!encoding_by_name(at, len, &encoding))
+            return false;
+        rule->refuse |= 1u << encoding;
+        at += len + (at[len] == ',');
+    }
+    return rule->refuse != 0;
+}
+
+static bool set_partial(struct rule *rule, const char *value)
+{
+    uint64_t n;
+    bool good = set_number(value, INT32_MAX, &n);
+    rule->partial = good ? (int64_t)n : 0;
+    return good;
+}
+
+static bool set_limit(struct rule *rule, const char *value)
+{
+    return set_number(value, SIZE_MAX, &rule->limit_bytes);
+}
+
+static bool set_poison(struct rule *rule, const char *value)
+{
+    uint64_t n;
+    bool good = set_number(value, INT64_MAX, &n);
+    rule->poison_id = good ? (int64_t)n : -1;
+    return good;
+}
+
+static bool set_count(struct rule *rule, const char *value)
+{
+    return set_number(value, UINT64_MAX - 1, &rule->remaining) && rule->remaining > 0;
+}
+
+static const struct {
+    const char *key;
+    bool (*set)(struct rule *rule, const char *value);
+} keys[] = {
+    {"transport", set_transport},
+    {"signal", set_signal},
+    {"ok", set_ok},
+    {"status", set_status},
+    {"hang", set_hang},
+    {"cut", set_cut},
+    {"delay_ms", set_delay},
+    {"retry_delay_ms", set_retry_delay},
+    {"refuse", set_refuse},
+    {"partial", set_partial},
+    {"limit_bytes", set_limit},
+    {"poison_id", set_poison},
+    {"count", set_count},
+};
+
+static int apply(struct rule *rule, char *pair, struct weir_err *err)
+{
+    char *value = strchr(pair, '=');
+    if (value != NULL)
+        *value++ = '\0';
+    for (size_t i = 0; i < WEIR_COUNT(keys); i++) {
+        if (strcmp(pair, keys[i].key) != 0)
+            continue;
+        if (keys[i].set(rule, value ? value : ""))
+            return WEIR_OK;
+        return weir_fail(err, WEIR_E_INVALID, "%s: wrong value \"%s\"", pair, value ? value : "");
+    }
+    return weir_fail(err, WEIR_E_INVALID, "unknown key \"%s\"", pair);
+}
+
+static void drop_empty(struct rules *rules)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < rules->count; i++) {
+        if (rules->list[i].cells != 0 && rules->list[i].remaining != 0)
+            rules->list[kept++] = rules->list[i];
+    }
+    rules->count = kept;
+}
+
+int rules_add(struct rules *rules, struct weir_slice form, struct weir_err *err)
+{
+    char text[512];
+    if (form.len >= sizeof(text))
+        return weir_fail(err, WEIR_E_LIMIT, "a rule is at most %zu bytes long", sizeof(text) - 1);
+    memcpy(text, form.data, form.len);
+    text[form.len] = '\0';
+    text[strcspn(text, "\r\n")] = '\0';
+    struct rule rule = {.cells = ALL_CELLS, .poison_id = -1, .remaining = RULE_FOREVER};
+    char *save = NULL;
+    for (char *pair = strtok_r(text, "&", &save); pair != NULL; pair = strtok_r(NULL, "&", &save)) {
+        int code = apply(&rule, pair, err);
+        if (code != WEIR_OK)
+            return code;
+    }
+    if (rule.cells == 0)
+        return weir_fail(err, WEIR_E_INVALID, "no transport and signal fits");
+    for (size_t i = 0; i < rules->count; i++)
+        rules->list[i].cells &= ~rule.cells;
+    drop_empty(rules);
+    if (rules->count == RULES_MAX)
+        return weir_fail(err, WEIR_E_FULL, "at most %d rules", RULES_MAX);
+    rules->list[rules->count++] = rule;
+    return WEIR_OK;
+}
+
+struct rule rules_take(struct rules *rules, enum exchange_transport transport, enum weir_signal signal)
+{
+    for (size_t i = 0; i < rules->count; i++) {
+        struct rule *rule = &rules->list[i];
+        if ((rule->cells & rule_cell(transport, signal)) == 0)
+            continue;
+        struct rule taken = *rule;
+        if (rule->remaining != RULE_FOREVER)
+            rule->remaining--;
+        drop_empty(rules);
+        return taken;
+    }
+    return (struct rule){.poison_id = -1};
+}
+
+static const struct {
+    int grpc, http;
+} equivalents[] = {
+    {GRPC_INVALID_ARGUMENT, 400}, {GRPC_UNAUTHENTICATED, 401}, {GRPC_PERMISSION_DENIED, 403},
+    {GRPC_UNIMPLEMENTED, 404},    {GRPC_NOT_FOUND, 404},       {GRPC_RESOURCE_EXHAUSTED, 429},
+    {GRPC_INTERNAL, 500},         {GRPC_UNAVAILABLE, 503},     {GRPC_DEADLINE_EXCEEDED, 504},
+    {GRPC_UNKNOWN, 500},
+};
+
+int rule_status_http(int status)
+{
+    for (size_t i = 0; status < 100 && i < WEIR_COUNT(equivalents); i++) {
+        if (equivalents[i].grpc == status)
+            return equivalents[i].http;
+    }
+    return status < 100 ? 500 : status;
+}
