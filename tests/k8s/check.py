@@ -7,7 +7,6 @@ Every check is proven by broken.yaml: manifests with one fault each, which it mu
 """
 import copy
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+import image
 import manifest_lint as lint
 
 HERE = Path(__file__).resolve().parent
@@ -141,19 +141,19 @@ def check_schema(report, docs, cases, out):
 
 
 def check_image(report, wanted):
-    base = os.environ.get("WEIR_IMAGE_BASE")
     if not wanted:
         report.line("not checked", "image build (--no-image)")
-    elif not shutil.which("buildah"):
-        report.line("not checked", "image build (no buildah)")
-    elif not base:
-        report.line("not checked", "image build (WEIR_IMAGE_BASE names no local Debian 12 image; see k8s/README.md)")
-    else:
-        env = dict(os.environ, STORAGE_DRIVER=os.environ.get("STORAGE_DRIVER", "vfs"))
-        done = run("buildah", "bud", "--isolation", "chroot", "--pull-never", "--build-arg", "BASE=" + base, "-f", "k8s/Dockerfile",
-                   "-t", "localhost/weir:k8s-check", ".", cwd=ROOT, env=env)
-        report.findings("the image builds (buildah, on %s)" % base,
-                        [] if done.returncode == 0 else ["\n".join((done.stdout + done.stderr).splitlines()[-15:])])
+        return
+    try:
+        base = image.base(ROOT)
+    except image.Unavailable as why:
+        report.line("not checked", "image build (%s)" % why)
+        return
+    faults = image.build(ROOT, base)
+    report.findings("the image builds (buildah, on %s)" % base, faults)
+    for what, found in image.look_inside() if not faults else ():
+        report.findings(what, found)
+    image.remove()
 
 
 def main():
