@@ -30,14 +30,17 @@ struct ingest_options {
     struct ingest_budget *budget;
     uint64_t max_request_bytes; // before and after decompression
     bool pass_bad_utf8;
-    const atomic_bool *stopping;
+    const atomic_bool *refusing; // shutting down: nothing new is taken
 };
 
 struct ingest;
 struct ingest *ingest_new(const struct ingest_options *options); // NULL: out of memory
 // The server whose reading is paused when the writer falls behind; once, before server_start.
 void ingest_set_server(struct ingest *ingest, struct server *server);
-// Its loop has stopped and the spool has given every block back.
+// Once the server has ended: hands over what is still open, waits for the writer's answers and calls `done` in the loop's thread. Then
+// nothing of this ingest is in the spool's hands any more. Any thread.
+void ingest_finish(struct ingest *ingest, void (*done)(void *ctx), void *ctx);
+// Its loop has stopped, after ingest_finish.
 void ingest_free(struct ingest *ingest);
 // What the server calls. The server's handler context is an array of ingests, found by the exchange's loop.
 struct ingest_set {

@@ -22,9 +22,10 @@ struct relay {
     size_t workers;
     struct ingest_budget budget;
     struct server *server;
-    struct replay *replays[CONFIG_UPSTREAMS_MAX]; // one a configured upstream, in the configuration's order
+    struct replay *replays[CONFIG_MAX_UPSTREAMS]; // one a configured upstream, in the configuration's order
     size_t replay_count;
-    atomic_bool stopping; // SIGTERM came: not ready any more
+    atomic_bool stopping; // SIGTERM came: not ready any more, but still serving for receiver.shutdown_delay
+    atomic_bool refusing; // the delay is over: new requests are refused
 };
 
 #endif

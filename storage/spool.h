@@ -22,6 +22,7 @@ struct spool_options {
     const char *directory;  // made when missing (its parent must exist)
     uint64_t max_bytes;     // of disk, all files together
     uint64_t segment_bytes; // 1 MiB (tests) … 1 GiB, multiple of 1 MiB
+    uint64_t dead_letter_bytes; // of disk, part of max_bytes; 0: an eighth of max_bytes
     bool allow_network_filesystem;
     const char *holder; // written into LOCK, e.g. "weir pid 12 on host-a"
     // Called by the writer thread after each commit, when new blocks can be read. Must not block. May be NULL.
@@ -46,6 +47,8 @@ int spool_open(const struct spool_options *options, struct spool **out, struct s
                struct weir_err *err);
 // Everything appended before is committed, states are made durable, threads end. Readers and views must be gone.
 void spool_close(struct spool *spool);
+// UUID ("xxxxxxxx-xxxx-…", 36 characters) made with the spool and kept in its state: the same across restarts.
+const char *spool_instance(const struct spool *spool);
 
 // --- in: any ingest loop ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+// The flow of one request: admission, deframing, decompression, validation. See ingest.h for the picture.
+#include "relay/ingest_priv.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+const double ingest_ack_bounds[INGEST_ACK_BUCKETS] = {
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, (double)INFINITY};
+
+#define SPARE_BUFFER_BYTES (64u * 1024u)  // a spare request keeps at most so much
+#define FIRST_BUFFER_BYTES (256u * 1024u) // a declared length is believed so far at once, the rest as it comes
+
+static inline void add(atomic_uint_fast64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+// --- budget -----------------------------------------------------------------------------------------------------------
+
+// Raises what is promised to this request to `bytes`. False: the budget has no room.
+static bool promise(struct request *request, uint64_t bytes)
+{
+    struct ingest_budget *budget = request->ingest->options.budget;
+    if (bytes <= request->promised_bytes)
+        return true;
+    uint64_t more = bytes - request->promised_bytes;
+    uint64_t before = atomic_fetch_add_explicit(&budget->promised, more, memory_order_relaxed);
+    if (before + more > budget->max_bytes) {
+        atomic_fetch_sub_explicit(&budget->promised, more, memory_order_relaxed);
+        return false;
+    }
+    request->promised_bytes = bytes;
+    return true;
+}
+
+// --- requests and decoders, reused ------------------------------------------------------------------------------------
+
+static struct request *request_new(struct ingest *ingest, struct exchange *exchange)
+{
+    struct request *request = ingest->spare;
+    struct weir_buf raw = {0};
+    if (request != NULL) {
+        ingest->spare = request->next;
+        ingest->spare_count--;
+        raw = request->raw;
+        raw.len = 0;
+    } else if ((request = malloc(sizeof(*request))) == NULL) {
+        return NULL;
+    }
+    *request = (struct request){.ingest = ingest,
+                                .exchange = exchange,
+                                .transport = exchange->transport,
+                                .raw = raw,
+                                .started_ns = weir_now_ns(),
+                                .received_unix_ns = weir_now_unix_ns()};
+    return request;
+}
+
+static struct decoder *decoder_take(struct ingest *ingest, enum encoding encoding)
+{
+    uint32_t *count = &ingest->decoder_count[encoding];
+    if (*count == 0)
+        return decoder_new(encoding, ingest->options.max_request_bytes);
+    struct decoder *decoder = ingest->decoders[encoding][--*count];
+    decoder_reset(decoder, ingest->options.max_request_bytes);
+    return decoder;
+}
+
+static void decoder_give(struct request *request)
+{
+    struct ingest *ingest = request->ingest;
+    if (request->decoder == NULL)
+        return;
+    uint32_t *count = &ingest->decoder_count[request->encoding];
+    if (*count < INGEST_SPARE_DECODERS)
+        ingest->decoders[request->encoding][(*count)++] = request->decoder;
+    else
+        decoder_free(request->decoder);
+    request->decoder = NULL;
+}
+
+void ingest_request_free(struct request *request)
+{
+    struct ingest *ingest = request->ingest;
+    loop_timer_clear(&request->deadline);
+    decoder_give(request);
+    atomic_fetch_sub_explicit(&ingest->options.budget->promised, request->promised_bytes, memory_order_relaxed);
+    if (request->exchange != NULL)
+        request->exchange->user = NULL;
+    if (request->raw.cap > SPARE_BUFFER_BYTES)
+        weir_buf_free(&request->raw);
+    if (ingest->spare_count >= INGEST_SPARE_REQUESTS) {
+        weir_buf_free(&request->raw);
+        free(request);
+        return;
+    }
+    request->next = ingest->spare;
+    ingest->spare = request;
+    ingest->spare_count++;
+}
+
+// --- ends -------------------------------------------------------------------------------------------------------------
+
+static void count_refusal(struct ingest *ingest, enum exchange_transport transport, unsigned signal, enum refusal why)
+{
+    add(&ingest->counters.refused[transport][signal][why], 1);
+}
+
+void ingest_request_refuse(struct request *request, enum refusal why, const char *text)
+{
+    count_refusal(request->ingest, request->transport, request->signal, why);
+    struct exchange *exchange = request->exchange;
+    ingest_request_free(request);
+    if (exchange != NULL)
+        ingest_answer_refusal(exchange, why, text);
+}
+
+void ingest_request_accept(struct request *request)
+{
+    struct ingest_counters *counters = &request->ingest->counters;
+    uint64_t ack_ns = weir_now_ns() - request->started_ns;
+    size_t bucket = 0;
+    while ((double)ack_ns / 1e9 > ingest_ack_bounds[bucket])
+        bucket++;
+    add(&counters->accepted[request->transport][request->signal].requests, 1);
+    add(&counters->accepted[request->transport][request->signal].items, request->items);
+    add(&counters->accepted[request->transport][request->signal].bytes, request->raw_bytes);
+    add(&counters->accepted[request->transport][request->signal].ack_buckets[bucket], 1);
+    add(&counters->accepted[request->transport][request->signal].ack_sum_us, ack_ns / 1000);
+    atomic_store_explicit(&counters->accepted[request->transport][request->signal].last_received_unix_ns,
+                          request->received_unix_ns, memory_order_relaxed);
+    struct exchange *exchange = request->exchange;
+    ingest_request_free(request);
+    if (exchange != NULL)
+        ingest_answer_ok(exchange);
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+    struct request *request = WEIR_CONTAINER_OF(timer, struct request, deadline);
+    struct exchange *exchange = request->exchange;
+    if (exchange == NULL)
+        return;
+    // In a block already: it becomes durable all the same, and the client's retry a duplicate (G37).
+    bool in_block = request->raw_bytes > 0;
+    count_refusal(request->ingest, request->transport, request->signal, REFUSAL_DEADLINE);
+    exchange->user = NULL;
+    request->exchange = NULL;
+    if (!in_block)
+        ingest_request_free(request);
+    ingest_answer_refusal(exchange, REFUSAL_DEADLINE, "the deadline passed before the data was durable");
+}
+
+// --- the handler ------------------------------------------------------------------------------------------------------
+
+static struct ingest *ingest_of(void *ctx, const struct exchange *exchange)
+{
+    const struct ingest_set *set = ctx;
+    for (size_t i = 0; i < set->count; i++)
+        if (set->loops[i] == exchange->loop)
+            return set->ingests[i];
+    assert(!"an exchange of a loop that is not ours");
+    return NULL;
+}
+
+// Whether data can be taken at all just now: before a byte of the body is read (E12, E14, E15).
+static bool admits(struct ingest *ingest, enum refusal *why, const char **text)
+{
+    if (atomic_load_explicit(ingest->options.refusing, memory_order_relaxed)) {
+        *why = REFUSAL_SHUTTING_DOWN;
+        *text = "weir is shutting down: try again, another replica or the restarted one will take it";
+        return false;
+    }
+    switch (spool_state_now(ingest->options.spool)) {
+    case SPOOL_OK:
+        return true;
+    case SPOOL_FULL:
+        *why = REFUSAL_SPOOL_FULL;
+        *text = "the spool is full: data is taken again as soon as the upstreams have taken some";
+        return false;
+    case SPOOL_FAILED:
+    case SPOOL_READ_ONLY:
+        break;
+    }
+    *why = REFUSAL_DISK_FAILED;
+    *text = "the spool's disk fails: nothing can be made durable";
+    return false;
+}
+
+static void on_begin(void *ctx, struct exchange *exchange)
+{
+    struct ingest *ingest = ingest_of(ctx, exchange);
+    struct request *request = request_new(ingest, exchange);
+    if (request == NULL) {
+        count_refusal(ingest, exchange->transport, INGEST_NO_SIGNAL, REFUSAL_INTERNAL);
+        ingest_answer_refusal(exchange, REFUSAL_INTERNAL, "out of memory");
+        return;
+    }
+    enum refusal why = REFUSAL_INTERNAL;
+    const char *text = NULL;
+    uint64_t timeout_ns = 0;
+    struct weir_err err = {0};
+    request->signal = INGEST_NO_SIGNAL;
+    if (!ingest_read_head(exchange, request, &timeout_ns, &why, &err)) {
+        ingest_request_refuse(request, why, err.text);
+        return;
+    }
+    if (!admits(ingest, &why, &text)) {
+        ingest_request_refuse(request, why, text);
+        return;
+    }
+    // HTTP with a Content-Length is promised its room now, gRPC at the message's prefix, anything else as it grows.
+    if (exchange->content_length != UINT64_MAX) {
+        request->declared_bytes = exchange->content_length;
+        if (request->transport == EXCHANGE_HTTP && exchange->content_length > ingest->options.max_request_bytes) {
+            char too_large[128];
+            snprintf(too_large, sizeof(too_large), "the body has %" PRIu64 " bytes; the limit is %" PRIu64,
+                     exchange->content_length, ingest->options.max_request_bytes);
+            ingest_request_refuse(request, REFUSAL_TOO_LARGE, too_large);
+            return;
+        }
+        if (!promise(request, request->declared_bytes)) {
+            ingest_request_refuse(request, REFUSAL_BUSY, "too much data waits to become durable: try again shortly");
+            return;
+        }
+    }
+    if (request->encoding != ENCODING_IDENTITY &&
+        (request->decoder = decoder_take(ingest, request->encoding)) == NULL) {
+        ingest_request_refuse(request, REFUSAL_INTERNAL, "out of memory");
+        return;
+    }
+    exchange->user = request;
+    if (timeout_ns > 0)
+        loop_timer_set(ingest->options.loop, &request->deadline, timeout_ns / 1000000, on_deadline);
+}
+
+// The prefix of a gRPC message is complete: size and compression are known (G9, G10, G14, G15).
+static bool take_prefix(struct request *request)
+{
+    const struct grpc_deframer *deframer = &request->deframer;
+    if (deframer->length > request->ingest->options.max_request_bytes) {
+        char text[128];
+        snprintf(text, sizeof(text), "the message has %" PRIu32 " bytes; the limit is %" PRIu64, deframer->length,
+                 request->ingest->options.max_request_bytes);
+        ingest_request_refuse(request, REFUSAL_TOO_LARGE, text);
+        return false;
+    }
+    if (deframer->compressed && request->encoding == ENCODING_IDENTITY) {
+        ingest_request_refuse(request, REFUSAL_FRAMING,
+                              "the message is marked compressed, but grpc-encoding names no encoding");
+        return false;
+    }
+    request->plain = !deframer->compressed;
+    request->declared_bytes = deframer->length;
+    if (!promise(request, deframer->length)) {
+        ingest_request_refuse(request, REFUSAL_BUSY, "too much data waits to become durable: try again shortly");
+        return false;
+    }
+    return true;
+}
+
+// Appends plain bytes, growing the buffer no further than the declared length needs.
+static bool append_plain(struct request *request, struct weir_slice data)
+{
+    size_t need = request->raw.len + data.len;
+    if (need > request->raw.cap) {
+        size_t cap = need + need / 2;
+        if (request->declared_bytes >= need &&
+            (cap > request->declared_bytes || request->declared_bytes <= FIRST_BUFFER_BYTES))
+            cap = request->declared_bytes;
+        if (!weir_buf_reserve(&request->raw, cap - request->raw.len))
+            return false;
+    }
+    return weir_buf_append(&request->raw, data.data, data.len);
+}
+
+// Bytes of the (possibly compressed) body. False: the request was refused and is gone.
+static bool take_payload(struct request *request, struct weir_slice data)
+{
+    struct weir_err err = {0};
+    uint64_t max = request->ingest->options.max_request_bytes;
+    int rc = WEIR_OK;
+    if (request->decoder == NULL || request->plain) {
+        if (request->raw.len + data.len > max)
+            rc = weir_fail(&err, WEIR_E_LIMIT, "the request is larger than the limit of %" PRIu64 " bytes", max);
+        else if (!promise(request, request->raw.len + data.len))
+            rc = WEIR_E_FULL;
+        else if (!append_plain(request, data))
+            rc = weir_fail(&err, WEIR_E_NOMEM, "out of memory");
+    } else {
+        rc = decoder_feed(request->decoder, data, &request->raw, &err);
+        if (rc == WEIR_OK && !promise(request, request->raw.len))
+            rc = WEIR_E_FULL;
+    }
+    switch (rc) {
+    case WEIR_OK:
+        return true;
+    case WEIR_E_LIMIT:
+        ingest_request_refuse(request, REFUSAL_TOO_LARGE, err.text);
+        return false;
+    case WEIR_E_FULL:
+        ingest_request_refuse(request, REFUSAL_BUSY, "too much data waits to become durable: try again shortly");
+        return false;
+    case WEIR_E_INVALID:
+        ingest_request_refuse(request, REFUSAL_CORRUPT_ENCODING, err.text);
+        return false;
+    default:
+        ingest_request_refuse(request, REFUSAL_INTERNAL, err.text);
+        return false;
+    }
+}
+
+static void on_data_grpc(void *ctx, struct exchange *exchange, struct weir_slice data)
+{
+    struct request *request = exchange->user;
+    while (data.len > 0) {
+        struct weir_slice payload = {0};
+        struct weir_err err = {0};
+        bool had_prefix = request->deframer.prefix_len == GRPC_PREFIX_LEN;
+        if (grpc_deframer_feed(&request->deframer, &data, &payload, &err) != WEIR_OK) {
+            ingest_request_refuse(request, REFUSAL_FRAMING, err.text);
+            return;
+        }
+        if (!had_prefix && request->deframer.prefix_len == GRPC_PREFIX_LEN && !take_prefix(request))
+            return;
+        if (payload.len > 0 && !take_payload(request, payload))
+            return;
+    }
+}
+
+static void on_data_http(void *ctx, struct exchange *exchange, struct weir_slice data)
+{
+    take_payload(exchange->user, data);
+}
+
+static void on_end(void *ctx, struct exchange *exchange)
+{
+    struct request *request = exchange->user;
+    struct weir_err err = {0};
+    if (request->transport == EXCHANGE_GRPC && grpc_deframer_finish(&request->deframer, &err) != WEIR_OK) {
+        ingest_request_refuse(request, REFUSAL_FRAMING, err.text);
+        return;
+    }
+    if (request->decoder != NULL && !request->plain && decoder_finish(request->decoder, &err) != WEIR_OK) {
+        ingest_request_refuse(request, REFUSAL_CORRUPT_ENCODING, err.text);
+        return;
+    }
+    decoder_give(request);
+    struct otlp_walk_options options = {.pass_bad_utf8 = request->ingest->options.pass_bad_utf8};
+    struct otlp_summary summary;
+    if (otlp_walk(request->signal, request->raw.data, request->raw.len, &options, &summary, &err) != WEIR_OK) {
+        ingest_request_refuse(request, REFUSAL_MALFORMED, err.text);
+        return;
+    }
+    // Nothing in it: OK, and nothing to keep (E22, G30).
+    if (summary.items == 0) {
+        ingest_request_accept(request);
+        return;
+    }
+    ingest_batch_add(request, &summary);
+}
+
+static void on_gone(void *ctx, struct exchange *exchange)
+{
+    struct request *request = exchange->user;
+    if (request == NULL)
+        return;
+    request->exchange = NULL;
+    loop_timer_clear(&request->deadline);
+    if (request->raw_bytes == 0)
+        ingest_request_free(request); // the body was still coming: nothing is stored (E23)
+}
+
+const struct exchange_handler ingest_grpc_handler = {
+    .begin = on_begin, .data = on_data_grpc, .end = on_end, .gone = on_gone};
+const struct exchange_handler ingest_http_handler = {
+    .begin = on_begin, .data = on_data_http, .end = on_end, .gone = on_gone};
+
+// --- life -------------------------------------------------------------------------------------------------------------
+
+struct ingest *ingest_new(const struct ingest_options *options)
+{
+    struct ingest *ingest = calloc(1, sizeof(*ingest));
+    if (ingest == NULL)
+        return NULL;
+    ingest->options = *options;
+    if (ingest_batch_init(ingest) != WEIR_OK) {
+        ingest_free(ingest);
+        return NULL;
+    }
+    return ingest;
+}
+
+void ingest_set_server(struct ingest *ingest, struct server *server)
+{
+    ingest->server = server;
+}
+
+void ingest_free(struct ingest *ingest)
+{
+    if (ingest == NULL)
+        return;
+    assert(ingest->at_writer == 0);
+    ingest_batch_dispose(ingest);
+    while (ingest->spare != NULL) {
+        struct request *request = ingest->spare;
+        ingest->spare = request->next;
+        weir_buf_free(&request->raw);
+        free(request);
+    }
+    for (int encoding = 0; encoding < ENCODINGS; encoding++)
+        while (ingest->decoder_count[encoding] > 0)
+            decoder_free(ingest->decoders[encoding][--ingest->decoder_count[encoding]]);
+    free(ingest);
+}
+
+const struct ingest_counters *ingest_counters(const struct ingest *ingest)
+{
+    return &ingest->counters;
+}

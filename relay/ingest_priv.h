@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ingest.c (the flow of a request), ingest_batch.c (open blocks, commit) and ingest_answer.c (heads and answers of
+// both transports) share. Everything here belongs to one loop's thread.
+#ifndef WEIR_RELAY_INGEST_PRIV_H
+#define WEIR_RELAY_INGEST_PRIV_H
+
+#include "proto/encoding.h"
+#include "proto/grpc.h"
+#include "proto/otlp.h"
+#include "proto/walk.h"
+#include "relay/ingest.h"
+
+// One export on its way to the disk.
+struct request {
+    struct request *next;
+    struct ingest *ingest;
+    struct exchange *exchange; // NULL: the client left, or was told that its deadline passed
+    enum exchange_transport transport;
+    enum weir_signal signal;
+    enum encoding encoding;        // announced
+    struct grpc_deframer deframer; // gRPC
+    bool plain;                    // the message is not compressed whatever was announced (G9)
+    struct decoder *decoder;       // borrowed from the ingest while the body comes in; NULL for plain
+    struct weir_buf raw;           // the decoded request, until it is in the open block
+    uint64_t declared_bytes;       // of the body on the wire; 0: not known
+    uint64_t promised_bytes;       // counted in budget.promised
+    uint64_t started_ns, received_unix_ns;
+    uint64_t items, raw_bytes;
+    struct loop_timer deadline; // grpc-timeout
+};
+
+// What one commit will answer for: the requests of one block.
+struct batch {
+    struct loop_message message; // from the writer back to the loop
+    struct ingest *ingest;
+    struct block *block;
+    struct request *requests;
+    uint64_t raw_bytes;
+    int result;
+};
+
+struct open_block {
+    struct block_builder *builder;
+    struct request *first, **last;
+};
+
+#define INGEST_SPARE_REQUESTS 128
+#define INGEST_SPARE_DECODERS 16
+
+struct ingest {
+    struct ingest_options options;
+    struct server *server;
+    struct open_block open[WEIR_SIGNALS];
+    struct loop_timer hand_over;
+    uint32_t at_writer;       // batches handed over and not yet answered
+    uint64_t unwritten_bytes; // this loop's part of budget->unwritten
+    bool paused;
+    struct request *spare; // finished ones, kept with a small buffer
+    uint32_t spare_count;
+    struct decoder *decoders[ENCODINGS][INGEST_SPARE_DECODERS];
+    uint32_t decoder_count[ENCODINGS];
+    struct loop_message finish; // ingest_finish: from any thread to the loop
+    bool finishing;
+    void (*finished)(void *ctx); // once finishing: called when nothing is open or at the writer
+    void *finished_ctx;
+    struct ingest_counters counters;
+};
+
+// ingest_answer.c ---------------------------------------------------------------------------------------------------------
+// Reads the head. False: *why and `text` say what to answer.
+bool ingest_read_head(const struct exchange *exchange, struct request *request, uint64_t *timeout_ns, enum refusal *why,
+                      struct weir_err *err);
+void ingest_answer_ok(struct exchange *exchange);
+void ingest_answer_refusal(struct exchange *exchange, enum refusal why, const char *text);
+
+// ingest.c ------------------------------------------------------------------------------------------------------------------
+// Gives back what the request holds and keeps or frees the record.
+void ingest_request_free(struct request *request);
+// Answers (when somebody still waits), counts and frees.
+void ingest_request_refuse(struct request *request, enum refusal why, const char *text);
+void ingest_request_accept(struct request *request);
+
+// ingest_batch.c --------------------------------------------------------------------------------------------------------------
+int ingest_batch_init(struct ingest *ingest);
+void ingest_batch_dispose(struct ingest *ingest);
+// Puts the walked request into the open block of its signal; owns it from here on, whatever happens.
+void ingest_batch_add(struct request *request, const struct otlp_summary *summary);
+
+#endif

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+// The replay worker: its life, its turn, and what it shows of itself.
+#include "relay/replay_priv.h"
+
+#include "relay/log.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+
+#define POLL_MAX_MS 1000
+
+const double replay_send_bounds[REPLAY_SEND_BUCKETS] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                                                        0.5,   1,      2.5,   5,    10,    30,   60,  (double)INFINITY};
+
+const char *replay_state_name(enum replay_state state)
+{
+    static const char *const names[] = {"idle", "delivering", "replaying", "probing", "backing_off", "held"};
+    assert((unsigned)state < WEIR_COUNT(names));
+    return names[state];
+}
+
+double replay_random(struct replay *replay)
+{
+    // xorshift64*, seeded by instance and upstream: replicas drift apart.
+    uint64_t x = replay->random;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    replay->random = x;
+    return (double)((x * 0x2545F4914F6CDD1Dull) >> 11) / (double)(1ull << 53);
+}
+
+struct backoff_policy replay_policy(const struct replay *replay)
+{
+    return (struct backoff_policy){replay->upstream->retry.initial_ms, replay->upstream->retry.max_ms};
+}
+
+const struct config_upstream *replay_upstream(const struct replay *replay)
+{
+    return replay->upstream;
+}
+
+// --- what it shows ----------------------------------------------------------------------------------------------------------
+
+void replay_note_error(struct replay *replay, const char *code, const char *message)
+{
+    bool news;
+    pthread_mutex_lock(&replay->lock);
+    news = strcmp(replay->stats.error_code, code) != 0 || strcmp(replay->stats.error_message, message) != 0 ||
+           replay->stats.state == REPLAY_DELIVERING || replay->stats.state == REPLAY_REPLAYING;
+    replay->stats.error_unix_ns = weir_now_unix_ns();
+    snprintf(replay->stats.error_code, sizeof(replay->stats.error_code), "%s", code);
+    snprintf(replay->stats.error_message, sizeof(replay->stats.error_message), "%s", message);
+    pthread_mutex_unlock(&replay->lock);
+    log_event(news ? LOG_WARN : LOG_DEBUG, "export_failed",
+              "an export failed: its data stays in the spool and goes again",
+              LOG_STR("upstream", replay->upstream->name), LOG_STR("code", code), LOG_STR("error", message));
+}
+
+static enum replay_state lane_state(const struct replay_lane *lane, uint64_t now_ns)
+{
+    const struct replay *replay = lane->replay;
+    bool work = lane->in_flight > 0 || lane->split.active || !lane->dry;
+    if (lane->held)
+        return REPLAY_HELD;
+    if (backoff_waits(&lane->backoff, now_ns) || backoff_waits(&replay->backoff, now_ns))
+        return REPLAY_BACKING_OFF;
+    if (lane->backoff.failures > 0 || replay->backoff.failures > 0)
+        return REPLAY_PROBING;
+    if (!work)
+        return REPLAY_IDLE;
+    return lane->behind ? REPLAY_REPLAYING : REPLAY_DELIVERING;
+}
+
+// The upstream's state is that of its lane that needs a person most: the enum is in that order but for replaying and delivering.
+void replay_update_state(struct replay *replay)
+{
+    uint64_t now_ns = weir_now_ns(), next_ns = replay->backoff.until_ns;
+    enum replay_state states[WEIR_SIGNALS] = {REPLAY_IDLE}, state = REPLAY_IDLE;
+    for (int i = 0; i < WEIR_SIGNALS; i++) {
+        const struct replay_lane *lane = &replay->lanes[i];
+        if (lane->spool_lane == NULL)
+            continue;
+        states[i] = lane_state(lane, now_ns);
+        if (states[i] > state)
+            state = states[i];
+        if (lane->backoff.until_ns > now_ns && (next_ns <= now_ns || lane->backoff.until_ns < next_ns))
+            next_ns = lane->backoff.until_ns;
+    }
+    pthread_mutex_lock(&replay->lock);
+    enum replay_state before = replay->stats.state;
+    replay->stats.next_attempt_ns = next_ns > now_ns ? next_ns : 0;
+    replay->stats.encoding = encoding_name(replay->encoding);
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        replay->stats.lanes[i].state = states[i];
+    if (state != before) {
+        replay->stats.state = state;
+        replay->stats.since_unix_ns = weir_now_unix_ns();
+    }
+    pthread_mutex_unlock(&replay->lock);
+    bool routine = state <= REPLAY_DELIVERING && before <= REPLAY_DELIVERING;
+    if (state != before)
+        log_event(routine ? LOG_DEBUG : LOG_INFO, "upstream_state", "the upstream's state changed",
+                  LOG_STR("upstream", replay->upstream->name), LOG_STR("from", replay_state_name(before)),
+                  LOG_STR("to", replay_state_name(state)));
+}
+
+void replay_stats_get(struct replay *replay, struct replay_stats *out)
+{
+    pthread_mutex_lock(&replay->lock);
+    *out = replay->stats;
+    pthread_mutex_unlock(&replay->lock);
+}
+
+// --- the worker's turn ------------------------------------------------------------------------------------------------------
+
+static void start_exports(struct replay *replay)
+{
+    uint64_t now_ns = weir_now_ns();
+    // One export of each lane in turn, so that none starves the others.
+    for (bool more = true; more;) {
+        more = false;
+        for (int i = 0; i < WEIR_SIGNALS; i++)
+            if (lane_may_send(&replay->lanes[i], now_ns) && lane_send_next(&replay->lanes[i]))
+                more = true;
+    }
+}
+
+static int poll_timeout_ms(const struct replay *replay)
+{
+    uint64_t now_ns = weir_now_ns(), due_ns = now_ns + POLL_MAX_MS * 1000000ull;
+    if (backoff_waits(&replay->backoff, now_ns) && replay->backoff.until_ns < due_ns)
+        due_ns = replay->backoff.until_ns;
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        if (backoff_waits(&replay->lanes[i].backoff, now_ns) && replay->lanes[i].backoff.until_ns < due_ns)
+            due_ns = replay->lanes[i].backoff.until_ns;
+    return (int)((due_ns - now_ns + 999999) / 1000000);
+}
+
+static void *worker(void *arg)
+{
+    struct replay *replay = arg;
+    while (!atomic_load(&replay->stop)) {
+        if (atomic_exchange(&replay->woken, false))
+            for (int i = 0; i < WEIR_SIGNALS; i++)
+                replay->lanes[i].dry = false;
+        start_exports(replay);
+        replay_update_state(replay);
+        client_poll(replay->client, atomic_load(&replay->woken) ? 0 : poll_timeout_ms(replay));
+    }
+    while (replay->in_flight > 0 && weir_now_ns() < replay->stop_deadline_ns)
+        client_poll(replay->client, 50);
+    client_free(replay->client); // ends what is left with CLIENT_E_CANCELLED
+    replay->client = NULL;
+    return NULL;
+}
+
+void replay_wake(struct replay *replay)
+{
+    if (!atomic_exchange(&replay->woken, true))
+        client_wake(replay->client);
+}
+
+// --- life ----------------------------------------------------------------------------------------------------------------------
+
+static int make_client(struct replay *replay, struct weir_err *err)
+{
+    const struct config_upstream *upstream = replay->upstream;
+    struct client_options options = {
+        .host = upstream->target.host,
+        .port = upstream->target.port,
+        .use_tls = upstream->target.use_tls,
+        .tls = {.ca_file = upstream->tls.ca_file,
+                .cert_file = upstream->tls.cert_file,
+                .key_file = upstream->tls.key_file,
+                .server_name = upstream->tls.server_name,
+                .insecure_skip_verify = upstream->tls.insecure_skip_verify,
+                .min_version = config_tls_version_name(upstream->tls.min_version)},
+        .connect_timeout_ms = (uint32_t)upstream->timeout_ms,
+        .max_in_flight = upstream->max_in_flight * WEIR_SIGNALS,
+        .user_agent = "weir/" WEIR_VERSION,
+    };
+    return upstream->target.protocol == CONFIG_PROTOCOL_GRPC ? client_grpc_new(&options, &replay->client, err)
+                                                             : client_http_new(&options, &replay->client, err);
+}
+
+static enum encoding first_encoding(enum config_compression compression)
+{
+    switch (compression) {
+    case CONFIG_COMPRESSION_AUTO:
+    case CONFIG_COMPRESSION_ZSTD:
+        return ENCODING_ZSTD;
+    case CONFIG_COMPRESSION_GZIP:
+        return ENCODING_GZIP;
+    case CONFIG_COMPRESSION_NONE:
+        break;
+    }
+    return ENCODING_IDENTITY;
+}
+
+static uint64_t seed(const char *instance, const char *name)
+{
+    uint64_t hash = 0xcbf29ce484222325u ^ weir_now_ns();
+    for (const char *texts[] = {instance, name}, **text = texts; text < texts + 2; text++)
+        for (const char *c = *text; *c != '\0'; c++)
+            hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
+    return hash | 1;
+}
+
+int replay_new(struct spool *spool, const struct config_upstream *upstream, const char *instance, struct replay **out,
+               struct weir_err *err)
+{
+    struct replay *replay = calloc(1, sizeof(*replay));
+    if (replay == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    replay->spool = spool;
+    replay->upstream = upstream;
+    snprintf(replay->instance, sizeof(replay->instance), "%s", instance);
+    replay->encoding = first_encoding(upstream->compression);
+    replay->random = seed(instance, upstream->name);
+    replay->stats.since_unix_ns = weir_now_unix_ns();
+    pthread_mutex_init(&replay->lock, NULL);
+    int rc = make_client(replay, err);
+    for (int i = 0; i < WEIR_SIGNALS && rc == WEIR_OK; i++) {
+        rc = lane_open(replay, (enum weir_signal)i, err);
+        replay->stats.lanes[i].open = replay->lanes[i].spool_lane != NULL;
+        replay->stats.lanes[i].lane = replay->lanes[i].spool_lane;
+    }
+    if (rc == WEIR_OK && (replay->reader = spool_reader_new(spool)) == NULL)
+        rc = weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    if (rc != WEIR_OK) {
+        replay_free(replay);
+        return weir_wrap(err, "upstream %s", upstream->name);
+    }
+    replay_update_state(replay);
+    *out = replay;
+    return WEIR_OK;
+}
+
+void replay_start(struct replay *replay)
+{
+    int rc = pthread_create(&replay->thread, NULL, worker, replay);
+    assert(rc == 0);
+    pthread_setname_np(replay->thread, "replay");
+    replay->started = true;
+}
+
+void replay_stop(struct replay *replay, uint32_t grace_ms)
+{
+    if (!replay->started)
+        return;
+    replay->stop_deadline_ns = weir_now_ns() + grace_ms * 1000000ull;
+    atomic_store(&replay->stop, true);
+    client_wake(replay->client);
+    pthread_join(replay->thread, NULL);
+    replay->started = false;
+}
+
+void replay_free(struct replay *replay)
+{
+    if (replay == NULL)
+        return;
+    assert(!replay->started);
+    client_free(replay->client);
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        split_dispose(&replay->lanes[i].split);
+    while (replay->spare != NULL) {
+        struct export *export = replay->spare;
+        replay->spare = export->next;
+        weir_buf_free(&export->encoded);
+        free(export);
+    }
+    spool_reader_free(replay->reader);
+    for (int i = 0; i < ENCODINGS; i++)
+        encoder_free(replay->encoders[i]);
+    pthread_mutex_destroy(&replay->lock);
+    free(replay);
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// One request to the upstream: its headers, its body, and what the answer means.
+//
+// Stored zstd frames go out as they lie on disk when the upstream takes zstd: concatenated frames are one valid stream and
+// concatenated requests one valid request (C1, C6). Anything else is decoded and encoded anew as one member or one frame (Z6).
+#include "relay/replay_priv.h"
+
+#include <inttypes.h>
+
+struct export *export_new(struct replay_lane *lane)
+{
+    struct replay *replay = lane->replay;
+    struct export *export = replay->spare;
+    struct weir_buf encoded = {0};
+    if (export != NULL) {
+        replay->spare = export->next;
+        encoded = export->encoded;
+        encoded.len = 0;
+    } else if ((export = malloc(sizeof(*export))) == NULL) {
+        return NULL;
+    }
+    memset(export, 0, sizeof(*export));
+    export->replay = replay;
+    export->lane = lane;
+    export->encoded = encoded;
+    return export;
+}
+
+void export_free(struct export *export)
+{
+    struct replay *replay = export->replay;
+    for (size_t i = 0; i < export->view_count; i++)
+        block_view_release(&export->views[i]);
+    export->view_count = 0;
+    export->next = replay->spare;
+    replay->spare = export;
+}
+
+// --- body -----------------------------------------------------------------------------------------------------------------
+
+static struct encoder *encoder_for(struct replay *replay, enum encoding encoding)
+{
+    struct encoder **slot = &replay->encoders[encoding];
+    if (*slot == NULL)
+        *slot = encoder_new(encoding, 0);
+    else
+        encoder_reset(*slot);
+    return *slot;
+}
+
+// Encodes `raw`, or the decoded blocks one after the other, into export->encoded.
+static int encode_body(struct export *export, const struct weir_slice *raw, struct weir_err *err)
+{
+    struct encoder *encoder = encoder_for(export->replay, export->encoding);
+    if (encoder == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    export->encoded.len = 0;
+    int rc = raw != NULL ? encoder_feed(encoder, *raw, &export->encoded, err) : WEIR_OK;
+    struct weir_buf decoded = {0};
+    for (size_t i = 0; i < export->view_count && rc == WEIR_OK; i++) {
+        decoded.len = 0;
+        rc = block_view_decode(&export->views[i], &decoded, err);
+        if (rc == WEIR_OK)
+            rc = encoder_feed(encoder, (struct weir_slice){decoded.data, decoded.len}, &export->encoded, err);
+    }
+    weir_buf_free(&decoded);
+    return rc == WEIR_OK ? encoder_finish(encoder, &export->encoded, err) : rc;
+}
+
+static int build_body(struct export *export, const struct weir_slice *raw, struct weir_err *err)
+{
+    bool grpc = export->replay->upstream->target.protocol == CONFIG_PROTOCOL_GRPC;
+    size_t count = grpc ? 1 : 0; // the first range is gRPC's prefix
+    bool as_stored = raw == NULL && export->encoding == ENCODING_ZSTD;
+    for (size_t i = 0; i < export->view_count && as_stored; i++)
+        as_stored = export->views[i].codec == BLOCK_CODEC_ZSTD;
+    if (as_stored) {
+        for (size_t i = 0; i < export->view_count; i++)
+            export->ranges[count++] = export->views[i].frame;
+    } else {
+        int rc = encode_body(export, raw, err);
+        if (rc != WEIR_OK)
+            return rc;
+        export->ranges[count++] = (struct weir_slice){export->encoded.data, export->encoded.len};
+    }
+    export->wire_bytes = 0;
+    for (size_t i = grpc ? 1 : 0; i < count; i++)
+        export->wire_bytes += export->ranges[i].len;
+    if (grpc) {
+        assert(export->wire_bytes <= UINT32_MAX);
+        grpc_prefix_write(export->prefix, export->encoding != ENCODING_IDENTITY, (uint32_t) export->wire_bytes);
+        export->ranges[0] = (struct weir_slice){export->prefix, GRPC_PREFIX_LEN};
+    }
+    export->call.body = export->ranges;
+    export->call.body_count = count;
+    return WEIR_OK;
+}
+
+// --- head -----------------------------------------------------------------------------------------------------------------
+
+static void build_head(struct export *export)
+{
+    const struct config_upstream *upstream = export->replay->upstream;
+    bool grpc = upstream->target.protocol == CONFIG_PROTOCOL_GRPC;
+    struct client_header *headers = export->headers;
+    size_t count = 0;
+    if (grpc) {
+        snprintf(export->path, sizeof(export->path), "%s", otlp_services[export->lane->signal].grpc_path);
+        grpc_timeout_format(upstream->timeout_ms * 1000000, export->timeout);
+        headers[count++] = (struct client_header){"content-type", "application/grpc"};
+        headers[count++] = (struct client_header){"grpc-timeout", export->timeout};
+        headers[count++] = (struct client_header){"grpc-accept-encoding", "identity,gzip"};
+        if (export->encoding != ENCODING_IDENTITY)
+            headers[count++] = (struct client_header){"grpc-encoding", encoding_name(export->encoding)};
+    } else {
+        snprintf(export->path, sizeof(export->path), "%s%s", upstream->target.base_path,
+                 otlp_services[export->lane->signal].http_path);
+        headers[count++] = (struct client_header){"content-type", "application/x-protobuf"}; // exactly so (U25)
+        if (export->encoding != ENCODING_IDENTITY)
+            headers[count++] = (struct client_header){"content-encoding", encoding_name(export->encoding)};
+    }
+    // The same for every attempt at the same data: a receiver can tell a repetition.
+    int n = snprintf(export->batch_id, sizeof(export->batch_id), "%s/%s/%" PRIu64 "-%" PRIu64, export->replay->instance,
+                     weir_signal_name(export->lane->signal), export->views[0].number,
+                     export->views[export->view_count > 0 ? export->view_count - 1 : 0].number);
+    if (export->part)
+        snprintf(export->batch_id + n, sizeof(export->batch_id) - (size_t)n, "/%" PRIu32 "-%" PRIu32,
+                 export->lane->split.from, export->lane->split.to - 1);
+    headers[count++] = (struct client_header){"weir-batch", export->batch_id};
+    for (size_t i = 0; i < upstream->headers.count; i++)
+        headers[count++] = (struct client_header){upstream->headers.items[i].name, upstream->headers.items[i].value};
+    export->call.path = export->path;
+    export->call.headers = headers;
+    export->call.header_count = count;
+    export->call.timeout_ns = upstream->timeout_ms * 1000000;
+}
+
+// --- answer ---------------------------------------------------------------------------------------------------------------
+
+// The one message of a gRPC answer, decoded. Anything odd is an empty message: a status of OK has been said all the same, the
+// data was taken (U7).
+static struct weir_slice grpc_message(const struct client_call *call, struct weir_buf *decoded)
+{
+    struct grpc_deframer deframer = {0};
+    struct weir_slice body = call->response_body, payload = {0};
+    struct weir_slice none = {NULL, 0};
+    while (body.len > 0 && payload.len == 0)
+        if (grpc_deframer_feed(&deframer, &body, &payload, NULL) != WEIR_OK)
+            return none;
+    if (grpc_deframer_finish(&deframer, NULL) != WEIR_OK)
+        return none;
+    if (!deframer.compressed)
+        return payload;
+    struct weir_slice name = client_call_header(call, "grpc-encoding");
+    enum encoding encoding;
+    if (!encoding_by_name((const char *)name.data, name.len, &encoding))
+        return none;
+    struct decoder *decoder = decoder_new(encoding, 4 * 1024 * 1024);
+    bool good = decoder != NULL && decoder_feed(decoder, payload, decoded, NULL) == WEIR_OK &&
+                decoder_finish(decoder, NULL) == WEIR_OK;
+    decoder_free(decoder);
+    return good ? (struct weir_slice){decoded->data, decoded->len} : none;
+}
+
+static void judge(const struct export *export, struct verdict *verdict)
+{
+    const struct client_call *call = &export->call;
+    if (call->error != CLIENT_OK) {
+        verdict_transport(client_error_name(call->error), call->error_text, verdict);
+        return;
+    }
+    struct weir_buf decoded = {0};
+    struct verdict_answer answer = {.http_status = call->http_status,
+                                    .content_type = client_call_header(call, "content-type"),
+                                    .grpc_status = client_call_header(call, "grpc-status"),
+                                    .grpc_message = client_call_header(call, "grpc-message"),
+                                    .grpc_details = client_call_header(call, "grpc-status-details-bin"),
+                                    .retry_after = client_call_header(call, "retry-after"),
+                                    .body = call->response_body,
+                                    .sent_compressed = export->encoding != ENCODING_IDENTITY,
+                                    .sent_raw_bytes = export->raw_bytes,
+                                    .now_unix_ns = weir_now_unix_ns()};
+    if (export->replay->upstream->target.protocol == CONFIG_PROTOCOL_GRPC) {
+        answer.body = grpc_message(call, &decoded);
+        verdict_grpc(&answer, verdict);
+    } else {
+        verdict_http(&answer, verdict);
+    }
+    weir_buf_free(&decoded);
+}
+
+static void count_attempt(struct export *export, const struct verdict *verdict)
+{
+    struct replay *replay = export->replay;
+    double seconds = (double)(weir_now_ns() - export->started_ns) / 1e9;
+    size_t bucket = 0;
+    while (seconds > replay_send_bounds[bucket])
+        bucket++;
+    pthread_mutex_lock(&replay->lock);
+    struct replay_lane_stats *stats = &replay->stats.lanes[export->lane->signal];
+    stats->exports++;
+    stats->retries += verdict->kind == VERDICT_RETRY || verdict->kind == VERDICT_HOLD;
+    stats->send_buckets[bucket]++;
+    stats->send_seconds_sum += seconds;
+    if (verdict->kind == VERDICT_DELIVERED) {
+        stats->sent_raw_bytes += export->raw_bytes;
+        stats->sent_wire_bytes += export->wire_bytes;
+    }
+    pthread_mutex_unlock(&replay->lock);
+}
+
+// compression: auto. True: the upstream refuses this encoding; the next one is tried, and nothing has failed yet (U24).
+static bool next_encoding(struct export *export, const struct verdict *verdict)
+{
+    struct replay *replay = export->replay;
+    if (verdict->kind == VERDICT_DELIVERED && export->encoding == replay->encoding)
+        replay->encoding_proven = true;
+    if (!verdict->refuses_encoding || export->encoding == ENCODING_IDENTITY ||
+        replay->upstream->compression != CONFIG_COMPRESSION_AUTO)
+        return false;
+    if (export->encoding == replay->encoding) {
+        if (replay->encoding_proven)
+            return false; // it takes this encoding: something else is wrong
+        replay->encoding = replay->encoding == ENCODING_ZSTD ? ENCODING_GZIP : ENCODING_IDENTITY;
+        if (export->call.connection > replay->encoding_connection)
+            replay->encoding_connection = export->call.connection;
+    }
+    return true;
+}
+
+// No answer: the way to the upstream is broken, for all lanes. Several exports that break together are one failure.
+static void unreachable(struct replay *replay, enum client_error error, const struct verdict *verdict)
+{
+    if (error == CLIENT_E_CANCELLED)
+        return; // our own doing
+    struct backoff_policy policy = replay_policy(replay);
+    if (!backoff_waits(&replay->backoff, weir_now_ns()))
+        backoff_fail(&replay->backoff, &policy, 0, replay_random(replay), weir_now_ns());
+    // Certainly not processed: at once again, once (U11); a peer that does nothing else is backed off from like any other.
+    if (error == CLIENT_E_NOT_PROCESSED && replay->backoff.failures == 1)
+        replay->backoff.until_ns = 0;
+    else
+        replay_note_error(replay, verdict->code, verdict->message);
+}
+
+static void on_done(struct client_call *call)
+{
+    struct export *export = call->user;
+    struct replay *replay = export->replay;
+    struct replay_lane *lane = export->lane;
+    struct verdict verdict = {0};
+    judge(export, &verdict);
+    replay->in_flight--;
+    lane->in_flight--;
+    count_attempt(export, &verdict);
+    if (call->error != CLIENT_OK) {
+        unreachable(replay, call->error, &verdict);
+        export->lane_waits = false;
+    } else {
+        backoff_reset(&replay->backoff);
+        export->lane_waits = !next_encoding(export, &verdict);
+        if (!export->lane_waits)
+            verdict.kind = VERDICT_RETRY;
+        else if (verdict.kind != VERDICT_DELIVERED)
+            replay_note_error(replay, verdict.code, verdict.message);
+    }
+    if (export->part)
+        split_part_done(export, &verdict);
+    else
+        lane_export_done(export, &verdict);
+    export_free(export);
+    replay_update_state(replay);
+}
+
+int export_send(struct export *export, const struct weir_slice *raw, struct weir_err *err)
+{
+    struct replay *replay = export->replay;
+    // A new connection may lead to another peer: find out anew what it takes.
+    uint64_t connection = client_connection(replay->client);
+    if (connection > replay->encoding_connection && replay->upstream->compression == CONFIG_COMPRESSION_AUTO) {
+        replay->encoding_connection = connection;
+        replay->encoding_proven = false;
+        replay->encoding = ENCODING_ZSTD;
+    }
+    export->encoding = replay->encoding;
+    int rc = build_body(export, raw, err);
+    if (rc != WEIR_OK)
+        return rc;
+    build_head(export);
+    export->call.done = on_done;
+    export->call.user = export;
+    export->started_ns = weir_now_ns();
+    replay->in_flight++;
+    export->lane->in_flight++;
+    client_start(replay->client, &export->call);
+    return WEIR_OK;
+}

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// A lane: which blocks come next, and what a verdict does to them.
+//
+// `todo` is what the spool's lane holds less what is under way. Blocks are taken from its front, so that the oldest go first; what is not
+// delivered is put back and comes next again. Only a verdict takes blocks out of the spool's lane (settle), so a crash repeats what was
+// under way and skips nothing.
+#include "relay/replay_priv.h"
+
+#include "relay/log.h"
+
+#define BEHIND_NS      (2ull * 1000000000) // data older than this is a backlog
+#define JOIN_READS_MAX EXPORT_BLOCKS_MAX
+
+int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *err)
+{
+    struct replay_lane *lane = &replay->lanes[signal];
+    *lane = (struct replay_lane){.replay = replay, .signal = signal};
+    if ((replay->upstream->signals & (1u << signal)) == 0)
+        return WEIR_OK;
+    enum spool_start start = replay->upstream->start == CONFIG_START_OLDEST ? SPOOL_START_OLDEST : SPOOL_START_NOW;
+    int rc = spool_lane_open(replay->spool, replay->upstream->name, signal, start, &lane->spool_lane, err);
+    if (rc != WEIR_OK)
+        return rc;
+    size_t count = spool_lane_intervals(lane->spool_lane, lane->todo, LANE_INTERVALS_MAX);
+    lane->todo_count = count < LANE_INTERVALS_MAX ? count : LANE_INTERVALS_MAX;
+    return WEIR_OK;
+}
+
+// --- todo -----------------------------------------------------------------------------------------------------------------
+
+static void todo_take_front(struct replay_lane *lane, uint64_t end)
+{
+    assert(lane->todo_count > 0 && end > lane->todo[0].first && end <= lane->todo[0].end);
+    lane->todo[0].first = end;
+    if (lane->todo[0].first < lane->todo[0].end)
+        return;
+    lane->todo_count--;
+    memmove(lane->todo, lane->todo + 1, lane->todo_count * sizeof(lane->todo[0]));
+}
+
+// What was more than fits when the lane was opened is fetched when nothing else is left.
+static void todo_reload(struct replay_lane *lane)
+{
+    if (lane->todo_count > 0 || lane->in_flight > 0 || lane->split.active)
+        return;
+    size_t count = spool_lane_intervals(lane->spool_lane, lane->todo, LANE_INTERVALS_MAX);
+    lane->todo_count = count < LANE_INTERVALS_MAX ? count : LANE_INTERVALS_MAX;
+}
+
+void lane_put_back(struct replay_lane *lane, uint64_t first, uint64_t end)
+{
+    size_t i = 0;
+    lane->dry = false;
+    while (i < lane->todo_count && lane->todo[i].end < first)
+        i++;
+    bool joins_next = i < lane->todo_count && lane->todo[i].first <= end;
+    if (joins_next) {
+        if (first < lane->todo[i].first)
+            lane->todo[i].first = first;
+        if (end > lane->todo[i].end)
+            lane->todo[i].end = end;
+        // It may have closed the gap to the one behind.
+        if (i + 1 < lane->todo_count && lane->todo[i].end >= lane->todo[i + 1].first) {
+            lane->todo[i].end = lane->todo[i + 1].end;
+            memmove(lane->todo + i + 1, lane->todo + i + 2, (lane->todo_count - i - 2) * sizeof(lane->todo[0]));
+            lane->todo_count--;
+        }
+        return;
+    }
+    // No room: the farthest interval is dropped from `todo`, not from the spool: todo_reload finds it again.
+    if (lane->todo_count == LANE_INTERVALS_MAX)
+        lane->todo_count--;
+    memmove(lane->todo + i + 1, lane->todo + i, (lane->todo_count - i) * sizeof(lane->todo[0]));
+    lane->todo[i] = (struct spool_interval){first, end};
+    lane->todo_count++;
+}
+
+// --- taking -----------------------------------------------------------------------------------------------------------------
+
+bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns)
+{
+    const struct replay *replay = lane->replay;
+    if (lane->spool_lane == NULL || backoff_waits(&lane->backoff, now_ns) || backoff_waits(&replay->backoff, now_ns))
+        return false;
+    // After a failure one export shows whether it has passed, and the rest waits for it.
+    if (replay->backoff.failures > 0)
+        return replay->in_flight == 0;
+    bool one = lane->backoff.failures > 0 || replay->upstream->order[lane->signal] == CONFIG_ORDER_STRICT;
+    return lane->in_flight < (one ? 1 : replay->upstream->max_in_flight);
+}
+
+// A stretch that nobody can read any more: entered in the ledger, told once, and the lane goes on behind it.
+static void lose(struct replay_lane *lane, uint64_t first, uint64_t end, const struct weir_err *err)
+{
+    uint64_t items = spool_lane_lost(lane->spool_lane, first, end);
+    todo_take_front(lane, end);
+    log_event(LOG_ERROR, "blocks_lost", "stored blocks cannot be read: they are counted as evicted",
+              LOG_STR("upstream", lane->replay->upstream->name), LOG_STR("signal", weir_signal_name(lane->signal)),
+              LOG_U64("first_block", first), LOG_U64("end_block", end), LOG_U64("items", items), LOG_ERR(err));
+}
+
+// Reads the first block at or behind `from` in the first interval. WEIR_E_AGAIN: none. The lane is kept moving over what is not its own.
+static int read_block(struct replay_lane *lane, uint64_t from, struct block_view *view, struct weir_err *err)
+{
+    uint64_t skip_to = from;
+    uint64_t end = lane->todo[0].end;
+    bool at_front = from == lane->todo[0].first;
+    int rc = spool_reader_next(lane->replay->reader, lane->signal, from, end, view, &skip_to, err);
+    if (!at_front || rc == WEIR_OK)
+        return rc;
+    if (skip_to > end)
+        skip_to = end;
+    if (rc == WEIR_E_AGAIN && skip_to > from) {
+        struct spool_outcome nothing = {0};
+        spool_lane_settle(lane->spool_lane, from, skip_to, &nothing);
+        todo_take_front(lane, skip_to);
+    } else if (rc == WEIR_E_CORRUPT && skip_to > from) {
+        lose(lane, from, skip_to, err);
+    }
+    return rc;
+}
+
+// Whether `view` may travel in one request with what the export holds already.
+static bool joins(const struct export *export, const struct block_view *view)
+{
+    const struct block_view *before = &export->views[export->view_count - 1];
+    return export->lane->signal != WEIR_PROFILES &&
+           export->raw_bytes + view->raw_bytes <= export->replay->upstream->max_request_size_bytes &&
+           view->envelope.len == before->envelope.len &&
+           (view->envelope.len == 0 || memcmp(view->envelope.data, before->envelope.data, view->envelope.len) == 0);
+}
+
+static void take_view(struct export *export, const struct block_view *view)
+{
+    if (export->view_count == 0)
+        export->oldest_received_ns = view->received_first_ns;
+    export->views[export->view_count++] = *view;
+    export->items += view->items;
+    export->raw_bytes += view->raw_bytes;
+    export->end = view->number + 1;
+}
+
+// Fills the export with the next blocks of the lane. False: none.
+static bool take_blocks(struct export *export)
+{
+    struct replay_lane *lane = export->lane;
+    struct block_view view;
+    struct weir_err err = {0};
+    int rc = WEIR_E_AGAIN;
+    while (lane->todo_count > 0) {
+        uint64_t front = lane->todo[0].first;
+        rc = read_block(lane, front, &view, &err);
+        if (rc == WEIR_OK || lane->todo_count == 0 || lane->todo[0].first == front)
+            break;
+    }
+    if (rc != WEIR_OK || lane->todo_count == 0) {
+        lane->dry = true;
+        if (rc != WEIR_OK && rc != WEIR_E_AGAIN && rc != WEIR_E_CORRUPT) {
+            static struct log_limit limit = LOG_LIMIT(10000);
+            log_event_limited(&limit, LOG_ERROR, "spool_read_failed", "cannot read the spool: trying again",
+                              LOG_STR("upstream", lane->replay->upstream->name), LOG_ERR(&err));
+            struct verdict later = {.kind = VERDICT_RETRY};
+            lane_fail(lane, &later);
+            lane->dry = false;
+        }
+        return false;
+    }
+    export->first = lane->todo[0].first;
+    take_view(export, &view);
+    while (export->view_count < JOIN_READS_MAX && export->end >= lane->single_until &&
+           export->end < lane->todo[0].end && export->raw_bytes < lane->replay->upstream->max_request_size_bytes) {
+        if (read_block(lane, export->end, &view, &err) != WEIR_OK)
+            break;
+        if (!joins(export, &view)) {
+            block_view_release(&view);
+            break;
+        }
+        take_view(export, &view);
+    }
+    todo_take_front(lane, export->end);
+    return true;
+}
+
+// Waits a little: memory or the disk, not the upstream, is in the way.
+static void fail_here(struct replay_lane *lane)
+{
+    struct verdict later = {.kind = VERDICT_RETRY};
+    lane_fail(lane, &later);
+}
+
+// Hands the export's one block over to the lane's split. Whatever happens, the export is spent.
+static bool begin_split(struct export *export)
+{
+    struct replay_lane *lane = export->lane;
+    uint64_t first = export->first, end = export->end;
+    struct weir_err err = {0};
+    int rc = split_begin(lane, first, end, &export->views[0], &err);
+    if (rc == WEIR_OK)
+        export->view_count = 0; // the split has the view now
+    export_free(export);
+    if (rc == WEIR_OK)
+        return split_send_next(lane);
+    lane_put_back(lane, first, end);
+    if (rc == WEIR_E_CORRUPT)
+        lose(lane, first, end, &err);
+    else
+        fail_here(lane);
+    return true;
+}
+
+static bool send_blocks(struct export *export)
+{
+    struct replay_lane *lane = export->lane;
+    struct weir_err err = {0};
+    int rc = export_send(export, NULL, &err);
+    if (rc == WEIR_OK) {
+        lane->behind = weir_now_unix_ns() > export->oldest_received_ns + BEHIND_NS;
+        return true;
+    }
+    lane_put_back(lane, export->first, export->end);
+    if (rc == WEIR_E_CORRUPT && export->view_count == 1)
+        lose(lane, export->first, export->end, &err);
+    else if (rc == WEIR_E_CORRUPT)
+        lane->single_until = export->end; // one by one, to find the damaged one
+    else
+        fail_here(lane);
+    export_free(export);
+    return true;
+}
+
+bool lane_send_next(struct replay_lane *lane)
+{
+    if (lane->split.active && !lane->split.under_way)
+        return split_send_next(lane);
+    todo_reload(lane);
+    bool strict = lane->replay->upstream->order[lane->signal] == CONFIG_ORDER_STRICT;
+    bool front_is_refused = lane->todo_count > 0 && lane->todo[0].first < lane->split_until;
+    if (lane->dry || (lane->split.active && (strict || front_is_refused)))
+        return false;
+    struct export *export = export_new(lane);
+    if (export == NULL)
+        return false;
+    if (!take_blocks(export)) {
+        export_free(export);
+        return false;
+    }
+    bool too_large =
+        export->raw_bytes > lane->replay->upstream->max_request_size_bytes && export->views[0].requests > 1;
+    if (!too_large && export->first >= lane->split_until)
+        return send_blocks(export);
+    if (!lane->split.active)
+        return begin_split(export);
+    lane_put_back(lane, export->first, export->end); // one split at a time
+    export_free(export);
+    return false;
+}
+
+// --- verdicts ---------------------------------------------------------------------------------------------------------------
+
+void lane_fail(struct replay_lane *lane, const struct verdict *verdict)
+{
+    struct backoff_policy policy = replay_policy(lane->replay);
+    uint64_t now_ns = weir_now_ns();
+    if (verdict->kind == VERDICT_HOLD) { // a person is needed: slowly, but never given up
+        lane->held = true;
+        policy.initial_ms = policy.max_ms;
+    }
+    // Exports that fail together are one failure.
+    if (!backoff_waits(&lane->backoff, now_ns))
+        backoff_fail(&lane->backoff, &policy, verdict->retry_after_ms, replay_random(lane->replay), now_ns);
+}
+
+static void raise_to(uint64_t *mark, uint64_t value)
+{
+    if (value > *mark)
+        *mark = value;
+}
+
+void lane_export_done(struct export *export, const struct verdict *verdict)
+{
+    struct replay_lane *lane = export->lane;
+    if (verdict->kind == VERDICT_DELIVERED) {
+        uint64_t rejected = verdict->rejected_items > 0 ? (uint64_t)verdict->rejected_items : 0;
+        struct spool_outcome outcome = {.delivered = export->items,
+                                        .rejected_by_upstream = rejected < export->items ? rejected : export->items};
+        spool_lane_settle(lane->spool_lane, export->first, export->end, &outcome);
+        lane->held = false;
+        backoff_reset(&lane->backoff);
+        return;
+    }
+    lane_put_back(lane, export->first, export->end);
+    switch (verdict->kind) {
+    case VERDICT_RETRY:
+    case VERDICT_HOLD:
+        if (export->lane_waits)
+            lane_fail(lane, verdict);
+        break;
+    case VERDICT_SPLIT:
+    case VERDICT_REJECT:
+        raise_to(export->view_count > 1 ? &lane->single_until : &lane->split_until, export->end);
+        lane->held = false;
+        backoff_reset(&lane->backoff);
+        break;
+    case VERDICT_DELIVERED:
+        break;
+    }
+}

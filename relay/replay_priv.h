@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the replay worker's parts share: replay.c (life, the worker's turn, what is shown), replay_lane.c (which blocks are next, what a
+// verdict does to them), replay_export.c (one request to the upstream), replay_split.c (a refused block, part by part).
+// All of it belongs to the worker's thread but for what `lock` guards.
+#ifndef WEIR_RELAY_REPLAY_PRIV_H
+#define WEIR_RELAY_REPLAY_PRIV_H
+
+#include "net/client.h"
+#include "proto/encoding.h"
+#include "proto/grpc.h"
+#include "proto/otlp.h"
+#include "proto/verdict.h"
+#include "relay/backoff.h"
+#include "relay/replay.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define EXPORT_BLOCKS_MAX  64
+#define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + 8)
+#define LANE_INTERVALS_MAX 256
+#define SPLIT_DEPTH_MAX    64 // halving 2^32 requests needs 33 entries
+
+// One request under way.
+struct export
+{
+    struct export *next; // in the replay's list of spare ones
+    struct replay *replay;
+    struct replay_lane *lane;
+    struct client_call call;
+    uint64_t first, end; // block numbers taken from the lane
+    bool part;           // of lane->split, which keeps the block
+    bool lane_waits;     // a RETRY is the lane's own failure: it backs off
+    struct block_view views[EXPORT_BLOCKS_MAX];
+    size_t view_count;
+    uint64_t items, raw_bytes, wire_bytes;
+    uint64_t oldest_received_ns;
+    enum encoding encoding;
+    struct weir_buf encoded; // the body, unless stored frames are sent as they lie
+    uint8_t prefix[GRPC_PREFIX_LEN];
+    struct weir_slice ranges[EXPORT_BLOCKS_MAX + 1];
+    struct client_header headers[EXPORT_HEADERS_MAX];
+    char path[512], timeout[16], batch_id[128];
+    uint64_t started_ns;
+};
+
+// A block that was refused, or is larger than an export may be: decoded, sent in parts of whole requests.
+struct split {
+    bool active, under_way;
+    uint64_t first, end; // taken from the lane
+    struct block_view view;
+    struct weir_buf raw;
+    struct block_entry *entries;
+    uint64_t *offsets; // of each request in raw, and one more
+    struct {
+        uint32_t from, to;
+    } todo[SPLIT_DEPTH_MAX];
+    uint32_t todo_count;
+    uint32_t from, to; // of the part under way
+    uint32_t attempts;
+    struct spool_outcome outcome;
+};
+
+struct replay_lane {
+    struct replay *replay;
+    enum weir_signal signal;
+    struct spool_lane *spool_lane;
+    struct spool_interval todo[LANE_INTERVALS_MAX]; // still to take, ascending
+    size_t todo_count;
+    uint64_t single_until; // below it, one block an export: something there was refused
+    uint64_t split_until;  // below it, in parts of a block: a single block was refused
+    bool dry;              // nothing to read until the next commit
+    bool behind;           // what it sends is older than a moment
+    uint32_t in_flight;
+    bool held;
+    struct backoff backoff;
+    struct split split;
+};
+
+struct replay {
+    struct spool *spool;
+    const struct config_upstream *upstream;
+    char instance[37];
+    struct client *client;
+    struct spool_reader *reader;
+    struct encoder *encoders[ENCODINGS];
+    struct replay_lane lanes[WEIR_SIGNALS];
+    struct export *spare;
+    uint32_t in_flight;
+    struct backoff backoff; // reaching the upstream at all
+    // compression: auto finds out once a connection.
+    enum encoding encoding;
+    bool encoding_proven; // it was accepted over this connection
+    uint64_t encoding_connection;
+    uint64_t random;
+    pthread_t thread;
+    bool started;
+    atomic_bool stop, woken;
+    uint64_t stop_deadline_ns;
+    pthread_mutex_t lock; // guards stats
+    struct replay_stats stats;
+};
+
+// replay.c ------------------------------------------------------------------------------------------------------------------
+double replay_random(struct replay *replay); // 0 … 1
+struct backoff_policy replay_policy(const struct replay *replay);
+void replay_note_error(struct replay *replay, const char *code, const char *message);
+void replay_update_state(struct replay *replay);
+
+// replay_lane.c -------------------------------------------------------------------------------------------------------------
+int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *err);
+bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns);
+// Takes the next blocks and sends them. False: there is nothing to send now.
+bool lane_send_next(struct replay_lane *lane);
+// [first, end) is not delivered and not under way any more: it comes next again.
+void lane_put_back(struct replay_lane *lane, uint64_t first, uint64_t end);
+// The lane's own answer was a failure that passes.
+void lane_fail(struct replay_lane *lane, const struct verdict *verdict);
+// An export of whole blocks has ended.
+void lane_export_done(struct export *export, const struct verdict *verdict);
+
+// replay_export.c -------------------------------------------------------------------------------------------------------------
+struct export *export_new(struct replay_lane *lane); // NULL: out of memory
+void export_free(struct export *export);             // releases its views, keeps the record
+// Sends what views hold (or, for a part, `raw`). WEIR_E_CORRUPT, WEIR_E_NOMEM: nothing was sent, the export is still the caller's.
+int export_send(struct export *export, const struct weir_slice *raw, struct weir_err *err);
+
+// replay_split.c ----------------------------------------------------------------------------------------------------------------
+// Takes over [first, end), which holds the one block `view`. WEIR_E_CORRUPT, WEIR_E_NOMEM.
+int split_begin(struct replay_lane *lane, uint64_t first, uint64_t end, const struct block_view *view,
+                struct weir_err *err);
+bool split_send_next(struct replay_lane *lane);
+void split_part_done(struct export *export, const struct verdict *verdict);
+void split_dispose(struct split *split);
+
+#endif

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+// `weir run`: builds the relay, waits for a signal, takes it down.
+//
+// Up:   spool (recovers) -> lanes and clients -> loops, server (binds) -> admin -> threads -> accepting.
+// Down: not ready, still serving for shutdown_delay -> the server ends gracefully, every request under way is answered -> what is open is
+//       committed -> replay workers stop, undelivered data stays -> spool closes. A second signal ends the process at once: what was
+//       acknowledged is durable anyway.
+#include "relay/admin.h"
+#include "relay/cli.h"
+#include "relay/log.h"
+#include "relay/relay.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define REPLAY_GRACE_MS 1000
+#define SIGNAL_POLL_MS  20 // how soon a second signal is seen while something else is waited for
+
+struct run {
+    struct relay relay;
+    struct ingest_set ingest_set;
+    struct admin *admin;
+    pthread_t *threads;
+    size_t threads_started;
+    sem_t ended; // the server, then each ingest
+    // The writer's word that there are new blocks goes to the replay workers only while they live.
+    pthread_mutex_t wake_lock;
+    bool wake;
+    sigset_t signals;
+};
+
+static void on_commit(void *ctx)
+{
+    struct run *run = ctx;
+    pthread_mutex_lock(&run->wake_lock);
+    for (size_t i = 0; i < run->relay.replay_count && run->wake; i++)
+        replay_wake(run->relay.replays[i]);
+    pthread_mutex_unlock(&run->wake_lock);
+}
+
+// --- up ---------------------------------------------------------------------------------------------------------------------
+
+static void prepare_process(struct run *run)
+{
+    // Loops and workers must not be interrupted: signals are for this thread's sigtimedwait alone.
+    sigemptyset(&run->signals);
+    sigaddset(&run->signals, SIGTERM);
+    sigaddset(&run->signals, SIGINT);
+    sigaddset(&run->signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &run->signals, NULL);
+    signal(SIGPIPE, SIG_IGN); // a peer that left is an error of write()
+    signal(SIGXFSZ, SIG_IGN); // a file size limit is an error of write()
+    struct rlimit files;
+    rlim_t need = run->relay.config->receiver.max_connections + 512;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < need) {
+        files.rlim_cur = files.rlim_max < need ? files.rlim_max : need;
+        setrlimit(RLIMIT_NOFILE, &files);
+        if (files.rlim_cur < need)
+            log_event(LOG_WARN, "few_files", "the limit of open files is below receiver.max_connections + 512",
+                      LOG_U64("limit", files.rlim_cur), LOG_U64("wanted", need));
+    }
+}
+
+static int open_spool(struct run *run, struct weir_err *err)
+{
+    const struct config *config = run->relay.config;
+    char host[128] = "?", holder[192];
+    gethostname(host, sizeof(host) - 1);
+    snprintf(holder, sizeof(holder), "weir %s, pid %ld on %s", WEIR_VERSION, (long)getpid(), host);
+    struct spool_options options = {.directory = config->spool.directory,
+                                    .max_bytes = config->spool.max_size_bytes,
+                                    .segment_bytes = config->spool.segment_size_bytes,
+                                    .allow_network_filesystem = config->spool.allow_network_filesystem,
+                                    .holder = holder,
+                                    .on_commit = on_commit,
+                                    .ctx = run};
+    struct spool_report report = {0};
+    int rc = spool_open(&options, &run->relay.spool, &report, err);
+    if (rc != WEIR_OK)
+        return rc;
+    snprintf(run->relay.instance, sizeof(run->relay.instance), "%s", spool_instance(run->relay.spool));
+    log_event(report.damaged > 0 || report.lost_blocks > 0 ? LOG_ERROR : LOG_INFO, "spool_opened", "the spool is open",
+              LOG_STR("directory", config->spool.directory), LOG_U64("first_block", report.first_block),
+              LOG_U64("next_block", report.next_block), LOG_U64("segments", report.segments),
+              LOG_U64("segments_opened", report.segments_opened),
+              LOG_U64("temporaries_removed", report.temporaries_removed), LOG_U64("damaged", report.damaged),
+              LOG_U64("lost_blocks", report.lost_blocks));
+    return WEIR_OK;
+}
+
+static void tell_orphan(void *ctx, const char *upstream, enum weir_signal signal, uint64_t pending_items)
+{
+    log_event(LOG_WARN, "orphan_lane", "the spool holds data for an upstream that is not configured: it is kept",
+              LOG_STR("upstream", upstream), LOG_STR("signal", weir_signal_name(signal)),
+              LOG_U64("pending_items", pending_items));
+}
+
+static int make_replays(struct run *run, struct weir_err *err)
+{
+    struct relay *relay = &run->relay;
+    for (size_t i = 0; i < relay->config->upstream_count; i++) {
+        int rc = replay_new(relay->spool, &relay->config->upstreams[i], relay->instance, &relay->replays[i], err);
+        if (rc != WEIR_OK)
+            return rc;
+        relay->replay_count++;
+    }
+    spool_orphans(relay->spool, tell_orphan, NULL);
+    return WEIR_OK;
+}
+
+static int make_ingests(struct run *run, struct weir_err *err)
+{
+    struct relay *relay = &run->relay;
+    size_t count = relay->config->receiver.workers;
+    relay->loops = calloc(count, sizeof(struct loop *));
+    relay->ingests = calloc(count, sizeof(struct ingest *));
+    run->threads = calloc(count, sizeof(*run->threads));
+    if (relay->loops == NULL || relay->ingests == NULL || run->threads == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    relay->budget.max_bytes = relay->config->spool.max_unwritten_bytes;
+    for (; relay->workers < count; relay->workers++) {
+        struct loop **loop = &relay->loops[relay->workers];
+        int rc = loop_new(loop, err);
+        if (rc != WEIR_OK)
+            return rc;
+        struct ingest_options options = {.loop = *loop,
+                                         .spool = relay->spool,
+                                         .budget = &relay->budget,
+                                         .max_request_bytes = relay->config->receiver.max_request_size_bytes,
+                                         .pass_bad_utf8 = relay->config->receiver.utf8 == CONFIG_UTF8_PASS,
+                                         .refusing = &relay->refusing};
+        if ((relay->ingests[relay->workers] = ingest_new(&options)) == NULL) {
+            loop_free(*loop);
+            return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+        }
+    }
+    run->ingest_set = (struct ingest_set){.ingests = relay->ingests, .loops = relay->loops, .count = count};
+    return WEIR_OK;
+}
+
+static int make_server(struct run *run, struct weir_err *err)
+{
+    struct relay *relay = &run->relay;
+    const struct config *config = relay->config;
+    struct server_options options = {
+        .loops = relay->loops,
+        .loop_count = relay->workers,
+        .grpc_endpoint = config->receiver.grpc_endpoint,
+        .http_endpoint = config->receiver.http_endpoint,
+        .limits = {.connections = config->receiver.max_connections,
+                   .body_bytes = config->receiver.max_request_size_bytes + GRPC_PREFIX_LEN},
+        .grpc = ingest_grpc_handler,
+        .http = ingest_http_handler,
+        .too_large = ingest_too_large};
+    options.grpc.ctx = options.http.ctx = &run->ingest_set;
+    int rc = server_new(&options, &relay->server, err);
+    for (size_t i = 0; i < relay->workers && rc == WEIR_OK; i++)
+        ingest_set_server(relay->ingests[i], relay->server);
+    return rc;
+}
+
+static void *loop_thread(void *arg)
+{
+    loop_run(arg);
+    return NULL;
+}
+
+static int start(struct run *run, struct weir_err *err)
+{
+    struct relay *relay = &run->relay;
+    int rc = admin_start(relay, &run->admin, err);
+    if (rc != WEIR_OK)
+        return rc;
+    for (; run->threads_started < relay->workers; run->threads_started++) {
+        if (pthread_create(&run->threads[run->threads_started], NULL, loop_thread,
+                           relay->loops[run->threads_started]) != 0)
+            return weir_fail(err, WEIR_E_NOMEM, "cannot start a thread");
+        pthread_setname_np(run->threads[run->threads_started], "ingest");
+    }
+    pthread_mutex_lock(&run->wake_lock);
+    for (size_t i = 0; i < relay->replay_count; i++)
+        replay_start(relay->replays[i]);
+    run->wake = true;
+    pthread_mutex_unlock(&run->wake_lock);
+    server_start(relay->server);
+    const char *grpc = server_grpc_address(relay->server), *http = server_http_address(relay->server);
+    const char *admin = run->admin != NULL ? admin_address(run->admin) : "off";
+    log_event(LOG_INFO, "listening", "ready to take data", LOG_STR("grpc", grpc != NULL ? grpc : "off"),
+              LOG_STR("http", http != NULL ? http : "off"), LOG_STR("admin", admin), LOG_STR("version", WEIR_VERSION),
+              LOG_STR("instance", relay->instance));
+    return WEIR_OK;
+}
+
+// --- down -------------------------------------------------------------------------------------------------------------------
+
+static void on_ended(void *ctx)
+{
+    sem_post(ctx);
+}
+
+static void end_at_once(void)
+{
+    log_event(LOG_WARN, "stopped", "stopped at once: what was acknowledged is durable, the rest was not acknowledged");
+    _exit(CLI_DONE);
+}
+
+// Waits at most `timeout_ms` for a signal. 0: none came.
+static int wait_signal(const struct run *run, uint64_t timeout_ms)
+{
+    struct timespec timeout = {.tv_sec = (time_t)(timeout_ms / 1000), .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
+    int sig = sigtimedwait(&run->signals, NULL, &timeout);
+    return sig > 0 ? sig : 0;
+}
+
+static bool is_stop(int sig)
+{
+    return sig == SIGTERM || sig == SIGINT;
+}
+
+static void await_ended(struct run *run)
+{
+    while (sem_trywait(&run->ended) != 0)
+        if (is_stop(wait_signal(run, SIGNAL_POLL_MS)))
+            end_at_once();
+}
+
+static void serve_for_shutdown_delay(struct run *run)
+{
+    uint64_t until_ns = weir_now_ns() + run->relay.config->receiver.shutdown_delay_ms * 1000000;
+    for (uint64_t now_ns = weir_now_ns(); now_ns < until_ns; now_ns = weir_now_ns())
+        if (is_stop(wait_signal(run, (until_ns - now_ns + 999999) / 1000000)))
+            end_at_once();
+}
+
+static void stop_serving(struct run *run)
+{
+    struct relay *relay = &run->relay;
+    atomic_store(&relay->stopping, true);
+    serve_for_shutdown_delay(run);
+    atomic_store(&relay->refusing, true);
+    server_shutdown(relay->server, on_ended, &run->ended);
+    await_ended(run);
+    for (size_t i = 0; i < relay->workers; i++) {
+        ingest_finish(relay->ingests[i], on_ended, &run->ended);
+        await_ended(run);
+    }
+}
+
+static void take_down(struct run *run)
+{
+    struct relay *relay = &run->relay;
+    if (run->admin != NULL)
+        admin_stop(run->admin);
+    pthread_mutex_lock(&run->wake_lock);
+    run->wake = false;
+    pthread_mutex_unlock(&run->wake_lock);
+    for (size_t i = 0; i < relay->replay_count; i++)
+        replay_stop(relay->replays[i], REPLAY_GRACE_MS);
+    for (size_t i = 0; i < relay->replay_count; i++)
+        replay_free(relay->replays[i]);
+    if (relay->spool != NULL)
+        spool_close(relay->spool);
+    for (size_t i = 0; i < run->threads_started; i++) {
+        loop_stop(relay->loops[i]);
+        pthread_join(run->threads[i], NULL);
+    }
+    server_free(relay->server);
+    for (size_t i = 0; i < relay->workers; i++) {
+        ingest_free(relay->ingests[i]);
+        loop_free(relay->loops[i]);
+    }
+    free(relay->loops);
+    free(relay->ingests);
+    free(run->threads);
+    sem_destroy(&run->ended);
+    pthread_mutex_destroy(&run->wake_lock);
+}
+
+int cmd_run(const struct config *config)
+{
+    static struct run run; // large, and there is one
+    struct weir_err err = {0};
+    run = (struct run){.relay = {.config = config, .started_unix_ns = weir_now_unix_ns(), .started_ns = weir_now_ns()}};
+    sem_init(&run.ended, 0, 0);
+    pthread_mutex_init(&run.wake_lock, NULL);
+    prepare_process(&run);
+
+    int rc = open_spool(&run, &err);
+    if (rc == WEIR_OK)
+        rc = make_replays(&run, &err);
+    if (rc == WEIR_OK)
+        rc = make_ingests(&run, &err);
+    if (rc == WEIR_OK)
+        rc = make_server(&run, &err);
+    if (rc == WEIR_OK)
+        rc = start(&run, &err);
+    if (rc != WEIR_OK) {
+        log_event(LOG_ERROR, "start_failed", "weir cannot start", LOG_ERR(&err));
+        take_down(&run);
+        return rc == WEIR_E_HELD ? CLI_HELD : rc == WEIR_E_INVALID ? CLI_USAGE : CLI_FAILED;
+    }
+    for (int sig = 0; !is_stop(sig); sig = wait_signal(&run, 3600 * 1000))
+        ;
+    log_event(LOG_INFO, "stopping", "stopping: requests under way are answered, undelivered data stays in the spool");
+    stop_serving(&run);
+    take_down(&run);
+    log_event(LOG_INFO, "stopped", "stopped");
+    return CLI_DONE;
+}

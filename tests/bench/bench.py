@@ -1,0 +1,192 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""make bench: what a durable request costs and how fast a backlog drains, beside the machine's own limits in the same run.
+
+Ingest: 8 KiB requests by gRPC and HTTP at 1, 8 and 64 in flight, upstream down, so that the CPU is that of making data durable
+alone. Beside each row: append + fdatasync of 8 KiB by one writer, measured just before and just after.
+Drain: one backlog of raw telemetry, drained from copies of the same spool with zstd (as stored), gzip and no compression into an
+upstream that throws everything away. Ratios hold within this run only; the load generator shares the cores."""
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+BUILD = os.environ.get("WEIR_BUILD", "build")
+TICK = os.sysconf("SC_CLK_TCK")
+children = []
+
+
+def spawn(arguments, **keywords):
+    child = subprocess.Popen([str(a) for a in arguments], **keywords)
+    children.append(child)
+    return child
+
+
+def stop(child):
+    child.send_signal(signal.SIGTERM)
+    try:
+        child.wait(20)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def anonymous_mib(pid):
+    with open(f"/proc/{pid}/smaps_rollup") as smaps:
+        return next(int(line.split()[1]) for line in smaps if line.startswith("Anonymous:")) / 1024
+
+
+class Relay:
+    def __init__(self, directory, upstream, *settings):
+        self.log = open(os.path.join(directory, "weir.log"), "w+")
+        arguments = [f"{BUILD}/weir", "run", "--upstream", upstream, "--spool", os.path.join(directory, "spool"),
+                     "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "log.format=json"]
+        for setting in settings:
+            arguments += ["--set", setting]
+        self.process = spawn(arguments, stderr=self.log)
+        while True:
+            with open(self.log.name) as log:
+                event = next((json.loads(line) for line in log if '"event":"listening"' in line and line.endswith("\n")), None)
+            if event:
+                break
+            if self.process.poll() is not None:
+                sys.exit(open(self.log.name).read())
+            time.sleep(0.005)
+        self.grpc, self.http, self.admin = event["grpc"], event["http"], event["admin"]
+
+    def status(self):
+        with urllib.request.urlopen(f"http://{self.admin}/v1/status", timeout=30) as answer:
+            return json.load(answer)
+
+    def cpu(self):
+        return cpu_seconds(self.process.pid)
+
+    def stop(self):
+        stop(self.process)
+        self.log.close()
+
+
+def append(directory, seconds):
+    out = subprocess.run([f"{BUILD}/tests/bench/bench_append", directory, "8192", str(seconds)], check=True,
+                         capture_output=True)
+    return json.loads(out.stdout)
+
+
+def generate(relay, transport, in_flight, items, per_request, payload, signal_name="traces", first=0):
+    connections = min(in_flight, 4)
+    out = subprocess.run(
+        [str(a) for a in (f"{BUILD}/weir-gen", f"--{transport}", relay.grpc if transport == "grpc" else relay.http,
+                          "--signal", signal_name, "--first-id", first, "--items", items, "--items-per-request", per_request,
+                          "--in-flight", in_flight // connections, "--connections", connections,
+                          "--payload-bytes", payload, "--deadline-ms", 600000, "--retry")], capture_output=True)
+    if out.returncode != 0:
+        sys.exit(f"weir-gen failed: {out.stderr.decode()}{out.stdout.decode()}")
+    return json.loads(out.stdout)
+
+
+def ingest(directory, seconds):
+    print("\n## Durable ingest of 8 KiB requests, upstream down\n")
+    print("| transport | in flight | requests/s | relay CPU µs/request | ack p50 µs | ack p99 µs | requests/commit |"
+          " append+fdatasync p50 µs | ack p50 / append p50 | requests/s ÷ appends/s |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for transport in ("grpc", "http"):
+        for in_flight in (1, 8, 64):
+            work = tempfile.mkdtemp(dir=directory)
+            relay = Relay(work, "grpc://127.0.0.1:1", "upstreams.default.retry.max=60s")
+            generate(relay, transport, in_flight, 22 * 500, 22, 8192)  # warm up
+            raw = [append(work, 1)]
+            # As many requests as take about the wished time, judged by a short run.
+            probe = generate(relay, transport, in_flight, 22 * 1000, 22, 8192)
+            requests = max(2000, int(probe["requests"] / probe["seconds"] * seconds))
+            before_cpu, before = relay.cpu(), relay.status()["spool"]
+            result = generate(relay, transport, in_flight, 22 * requests, 22, 8192)
+            after_cpu, after = relay.cpu(), relay.status()["spool"]
+            raw.append(append(work, 1))
+            commits = after["commits"] - before["commits"]
+            append_p50 = statistics.mean(r["p50_us"] for r in raw)
+            appends = statistics.mean(r["per_second"] for r in raw)
+            rate = result["requests"] / result["seconds"]
+            p50, p99 = result["latency_us"]["p50"], result["latency_us"]["p99"]
+            print(f"| {transport} | {in_flight} | {rate:.0f} | {(after_cpu - before_cpu) / result['requests'] * 1e6:.1f} |"
+                  f" {p50:.0f} | {p99:.0f} | {result['requests'] / max(1, commits):.1f} | {append_p50:.0f} |"
+                  f" {p50 / append_p50:.2f} | {rate / appends:.2f} |", flush=True)
+            relay.stop()
+            shutil.rmtree(work)
+
+
+def drain(directory, mib):
+    print(f"\n## Drain of a backlog of {mib} MiB raw telemetry (traces, gRPC upstream)\n", flush=True)
+    work = tempfile.mkdtemp(dir=directory)
+    relay = Relay(work, "grpc://127.0.0.1:1", "upstreams.default.retry.max=60s")
+    requests = mib * 1024 * 1024 // 8192
+    generate(relay, "grpc", 64, 22 * requests, 22, 8192)
+    spool = relay.status()["spool"]
+    raw = relay.status()["upstreams"][0]["backlog"]["bytes"]
+    print(f"{raw / 1e6:.0f} MB raw, {spool['used_bytes'] / 1e6:.0f} MB on disk\n")
+    relay.stop()
+    upstream = spawn([f"{BUILD}/tests/bench/bench_upstream"], stdout=subprocess.PIPE)
+    address = json.loads(upstream.stdout.readline())["grpc"]
+    print("| compression | seconds | MB/s raw | relay CPU s/GB raw | anonymous MiB at the end | speed ÷ gzip |")
+    print("|---|---|---|---|---|---|")
+    rows = []
+    for compression in ("zstd", "gzip", "none"):
+        copy = tempfile.mkdtemp(dir=directory)
+        shutil.copytree(os.path.join(work, "spool"), os.path.join(copy, "spool"))
+        relay = Relay(copy, f"grpc://{address}", f"upstreams.default.compression={compression}")
+        began = time.monotonic()
+        while relay.status()["upstreams"][0]["backlog"]["items"] > 0:
+            time.sleep(0.02)
+        seconds = time.monotonic() - began
+        rows.append((compression, seconds, raw / 1e6 / seconds, relay.cpu() / (raw / 1e9), anonymous_mib(relay.process.pid)))
+        relay.stop()
+        shutil.rmtree(copy)
+    gzip = next(row[2] for row in rows if row[0] == "gzip")
+    for row in rows:
+        print(f"| {row[0]} | {row[1]:.2f} | {row[2]:.0f} | {row[3]:.2f} | {row[4]:.1f} | {row[2] / gzip:.2f} |")
+    stop(upstream)
+
+
+def machine():
+    with open("/proc/cpuinfo") as info:
+        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown")
+    print(f"{os.cpu_count()} × {model}, Linux {os.uname().release}; build "
+          f"{subprocess.run([f'{BUILD}/weir', 'version'], capture_output=True, text=True).stdout.strip()}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--directory", default=None, help="where the spools go (a temporary directory of the current file system)")
+    parser.add_argument("--seconds", type=float, default=3, help="of each ingest row")
+    parser.add_argument("--drain-mib", type=int, default=1024)
+    parser.add_argument("--only", choices=["ingest", "drain"])
+    options = parser.parse_args()
+    directory = tempfile.mkdtemp(prefix="weir-bench-", dir=options.directory or BUILD)
+    try:
+        machine()
+        if options.only != "drain":
+            ingest(directory, options.seconds)
+        if options.only != "ingest":
+            drain(directory, options.drain_mib)
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
