@@ -35,7 +35,8 @@ BENCHES  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS    := $(B)/weir-gen $(B)/weir-sink
 
-.PHONY: help all deps tools run demo unit e2e outage interop test bench fuzz lint format layers k8s-check readme-check schema-check install install-tools clean
+# The targets that `make help` lists. One that is asked for and has no rule is an error then, not "nothing to be done".
+.PHONY: tools $(shell sed -nE 's/^([a-z0-9-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .DEFAULT_GOAL := help
 .SECONDARY:
 .DELETE_ON_ERROR:
