@@ -105,6 +105,17 @@ test: ## install what is missing, build, and run all tests
 	@set -e; for step in $(TEST_STEPS); do echo "== $$step"; $(MAKE) --no-print-directory -j$$(nproc) $$step; done
 	@echo "test: all passed ($(TEST_STEPS))"
 
+demo: ## a whole outage, end to end, and what became of every item (installs, builds, runs)
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@WEIR_BUILD=$(B) /usr/bin/python3 tests/demo/demo.py
+run: $(B)/weir ## run weir here: make run UPSTREAM=http://127.0.0.1:4317 (its spool: build/spool)
+	$(B)/weir run --upstream $(or $(UPSTREAM),http://127.0.0.1:14317) --spool build/spool
+bench: $(B)/weir tools $(BENCHES) ## durable ingest and drain, beside the machine's own limits (minutes)
+	@WEIR_BUILD=$(B) /usr/bin/python3 tests/bench/bench.py $(BENCH_FLAGS)
+	@$(B)/tests/bench/bench_walk
+	@$(B)/tests/bench/bench_spool
+
 # --- installation ---------------------------------------------------------------------------------------------------
 install: $(B)/weir ## install weir and its systemd unit below PREFIX
 	install -D -m 0755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir

@@ -150,7 +150,7 @@ def main():
         took = relay.start()
         print(f"   weir took {took * 1000:.0f} ms to start: gRPC {relay.grpc}, HTTP {relay.http}, status http://{relay.admin}/")
         results = finish([generate(relay, directory, name, 0, half) for name in SIGNALS])
-        print(f"   {sum(r['acked'] for r in results)} items in {len(SIGNALS)} signals acknowledged, each batch durable before its OK")
+        print(f"   {sum(r['acked_items'] for r in results)} items in {len(SIGNALS)} signals acknowledged, each batch durable before its OK")
 
         say("2. The upstream goes away, the agents keep sending")
         fetch(f"{control}/listen?on=0", "POST")
@@ -162,7 +162,7 @@ def main():
         took = relay.start()
         print(f"   ready again after {took * 1000:.0f} ms; the agents try again what was not acknowledged")
         results = finish(generators)
-        print(f"   {sum(r['acked'] for r in results)} more items acknowledged during the outage")
+        print(f"   {sum(r['acked_items'] for r in results)} more items acknowledged during the outage")
 
         say("4. What weir says of itself")
         subprocess.run([f"{BUILD}/weir", "status", "--admin", f"http://{relay.admin}"], check=True)
