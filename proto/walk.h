@@ -27,7 +27,8 @@ struct otlp_walk_options {
 // with the wrong wire type (M4), bad UTF-8 in a string field (M5, section 0), trace_id not of 0 or 16 and span_id not of 0
 // or 8 bytes (J4), packed fixed fields whose length is no multiple of the element. WEIR_E_LIMIT: deeper than OTLP_DEPTH_MAX.
 // Unknown fields are skipped and kept (the bytes are stored as they came). `out` is filled on WEIR_OK only.
-// Never accepts what protobuf-c rejects.
+// Never accepts what protobuf-c rejects, but for one bug of protobuf-c 1.4: a message field that comes twice, with a oneof
+// unset in both, is sound (protobuf merges the two, M8), and protobuf-c cannot merge it.
 int otlp_walk(enum weir_signal signal, const uint8_t *data, size_t len, const struct otlp_walk_options *options,
               struct otlp_summary *out, struct weir_err *err);
 
