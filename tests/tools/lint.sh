@@ -45,7 +45,7 @@ tidy_one() {
     eval "flags=($TIDY_FLAGS)"
     key=$({ echo "$COMMON_KEY"; cat "$file"; } | sha256sum | cut -c1-32)
     [ ! -e "$LINT_DIR/$key" ] || return 0
-    if out=$(clang-tidy --quiet "$file" -- "${flags[@]}" 2>&1); then
+    if out=$(clang-tidy --quiet "$file" -- "${flags[@]}" -include tests/tools/tidy.h 2>&1); then
         touch "$LINT_DIR/$key"
     else
         grep -E ': (error|warning): ' <<<"$out" || printf '%s: %s\n' "$file" "$out"
