@@ -27,9 +27,13 @@ struct server_options {
     const char *http_endpoint;
     struct server_limits limits;
     struct exchange_handler grpc, http;
-    // Fills the answer for a body that is larger than limits.body_bytes. The strings must be static.
+    // Fills the answer for a body that is larger than limits.body_bytes. The strings must be static. When the length was declared the
+    // handler never hears of the request; when the body crossed the limit it gets `gone` first.
     void (*too_large)(enum exchange_transport transport, const struct exchange *exchange,
                       struct exchange_answer *answer);
+    // Fills the answer for bytes that are no acceptable HTTP/1.1 request (400, 417, 431, 501): OTLP wants a Status body (P15). `why` and
+    // http_status are set; the strings must be static. NULL: an empty body. The connection is closed after it.
+    void (*bad_request)(int http_status, const char *why, struct exchange_answer *answer);
 };
 
 // Binds and listens, does not accept yet. WEIR_E_IO with the endpoint in the text ("listen on 0.0.0.0:4317: Address already in use"),

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// One accepted connection, private to net/: reading, writing, closing and its place in a loop. What the bytes mean is
+// the type's matter (grpc_server.c, http_server.c). All of it belongs to the connection's loop; nothing is freed in the
+// middle of a turn, so callbacks may doom a connection at any time.
+#ifndef WEIR_NET_CONN_H
+#define WEIR_NET_CONN_H
+
+#include "net/server.h"
+
+#define CONN_READ_BYTES   (64u * 1024)
+#define CONN_WRITE_BYTES  (96u * 1024)
+#define CONN_LINGER_BYTES (1024u * 1024) // at most this much is thrown away so that the peer can read the last answer
+#define CONN_LINGER_MS    2000
+
+struct conn;
+
+struct conn_type {
+    enum exchange_transport transport;
+    size_t size; // of the record that begins with struct conn
+    bool (*open)(struct conn *conn);
+    void (*receive)(struct conn *conn, uint8_t *data, size_t len); // may change the bytes
+    void (*eof)(struct conn *conn);                                // no more will come
+    void (*flush)(struct conn *conn);                              // end of a turn, no write in flight
+    void (*drain)(struct conn *conn, bool last);                   // graceful end: notice, then the last word
+    void (*close)(struct conn *conn);                              // exchanges are gone, own memory is freed
+};
+extern const struct conn_type grpc_conn_type;
+extern const struct conn_type http_conn_type;
+
+// What one loop has of the server.
+struct server_loop {
+    struct server *server;
+    struct loop *loop;
+    struct conn *conns; // doubly linked
+    bool paused;
+    bool draining, drained;
+    uint8_t *read_scratch,
+        *write_scratch; // CONN_READ_BYTES, CONN_WRITE_BYTES: shared, so that idle connections hold none
+    struct loop_message drain_message, drained_message;
+    struct loop_timer goaway_timer, hard_timer;
+};
+
+struct conn {
+    struct conn *prev, *next;
+    const struct conn_type *type;
+    struct server_loop *home;
+    struct st_h2o_socket_t *sock; // NULL until its loop has started it
+    int fd;
+    char peer[64];
+    struct loop_message start_message;
+    struct loop_later later;
+    struct loop_timer write_timer; // a stalled write, then the linger
+    struct weir_buf out;           // what the kernel did not take at once
+    size_t lingered_bytes;
+    bool want_read; // the type's wish; a paused loop reads nothing all the same
+    bool reading;
+    bool writing;
+    bool lingering;
+    bool eof; // the peer has said its last word
+    bool doomed;
+};
+
+const struct server_limits *conn_limits(const struct conn *conn);
+const struct exchange_handler *conn_handler(const struct conn *conn);
+
+// In the accepting thread. Takes fd; NULL (fd closed) when memory is out.
+struct conn *conn_new(struct server_loop *home, const struct conn_type *type, int fd, const char *peer);
+// In home's thread.
+void conn_start(struct conn *conn);
+void conn_read_update(struct conn *conn);
+// Calls flush at the end of the turn, unless a write is in flight: then when it has ended.
+void conn_schedule(struct conn *conn);
+// Sends at once what the kernel takes and keeps the rest. True when all is out; else `flush` is called when it is. Only with no write in flight.
+bool conn_write(struct conn *conn, const uint8_t *data, size_t len);
+// Half-closes and throws input away for a while: a close with unread input would make the kernel reset, and the peer lose its answer.
+void conn_linger(struct conn *conn);
+// Frees it at the end of the turn.
+void conn_doom(struct conn *conn);
+void conn_free(struct conn *conn);
+
+// Server's side of it (server.c).
+const struct server_options *server_options_of(const struct server *server);
+void server_conn_closed(struct server_loop *home);
+// Takes a freshly accepted socket (listener.c).
+void server_accepted(struct server *server, const struct conn_type *type, int fd, const char *peer);
+// True: tells the accepting loop's listeners (listener_update) when there is room again.
+bool server_full(struct server *server);
+
+void grpc_exchange_answer(struct exchange *exchange, const struct exchange_answer *answer);
+void http_exchange_answer(struct exchange *exchange, const struct exchange_answer *answer);
+
+#endif
