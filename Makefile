@@ -65,6 +65,7 @@ $(B)/libproto.a: $(call src_objs,proto) $(GEN_C:.c=.o)
 $(B)/libstorage.a: $(call src_objs,storage)
 $(B)/libnet.a: $(call src_objs,net)
 $(B)/librelay.a: $(filter-out $(B)/relay/main.o,$(RELAY_O))
+$(B)/relay/status_page.o: relay/status.html
 $(B)/lib%.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -74,7 +75,7 @@ $(B)/weir: $(B)/relay/main.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link)
 .SECONDEXPANSION:
-$(TOOLS): $(B)/weir-%: $$(patsubst %.c,$(B)/%.o,$$(wildcard tests/tools/$$*/*.c tests/tools/common/*.c)) $(ARCHIVES)
+$(TOOLS): $(B)/weir-%: $$(call src_objs,tests/tools/$$*) $$(call src_objs,tests/tools/common) $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link)
 $(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(B)/librelay.a $(ARCHIVES)

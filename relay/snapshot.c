@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "relay/snapshot.h"
+
+#include <stdio.h>
+
+const char *snapshot_phase_name(enum snapshot_phase phase)
+{
+    static const char *const names[SNAPSHOT_PHASES] = {"delivering", "replaying", "outage", "stopping", "failed"};
+    assert((unsigned)phase < SNAPSHOT_PHASES);
+    return names[phase];
+}
+
+const char *snapshot_spool_state_name(enum spool_state state)
+{
+    static const char *const names[SNAPSHOT_SPOOL_STATES] = {"ok", "full", "failed", "read_only"};
+    assert((unsigned)state < SNAPSHOT_SPOOL_STATES);
+    return names[state];
+}
+
+// --- conclusions ------------------------------------------------------------------------------------------------------
+
+void snapshot_conclude_upstream(struct snapshot_upstream *upstream)
+{
+    upstream->backlog_items = upstream->backlog_bytes = upstream->oldest_received_unix_ns = 0;
+    for (size_t i = 0; i < WEIR_SIGNALS; i++) {
+        if (!upstream->lanes[i].replay.open)
+            continue;
+        const struct spool_lane_stats *ledger = &upstream->lanes[i].ledger;
+        upstream->backlog_items += ledger->pending;
+        upstream->backlog_bytes += ledger->pending_bytes;
+        uint64_t oldest = ledger->oldest_received_ns;
+        if (oldest != 0 && (upstream->oldest_received_unix_ns == 0 || oldest < upstream->oldest_received_unix_ns))
+            upstream->oldest_received_unix_ns = oldest;
+    }
+    upstream->eta_seconds =
+        rate_eta_seconds(upstream->backlog_items, upstream->rates.in_items, upstream->rates.out_items);
+}
+
+// The spool grows as fast as its slowest upstream falls behind; segments come and go in steps far too coarse to be measured.
+void snapshot_conclude_spool(struct snapshot *snapshot)
+{
+    const struct spool_stats *spool = &snapshot->spool;
+    uint64_t free_bytes = spool->max_bytes > spool->used_bytes ? spool->max_bytes - spool->used_bytes : 0;
+    if (spool->disk_free_bytes < free_bytes)
+        free_bytes = spool->disk_free_bytes;
+    double stored_per_raw =
+        spool->raw_bytes_total > 0 ? (double)spool->stored_bytes_total / (double)spool->raw_bytes_total : 1;
+    double growth = 0;
+    for (size_t i = 0; i < snapshot->upstream_count; i++) {
+        double behind = snapshot->upstreams[i].rates.in_bytes - snapshot->upstreams[i].rates.out_bytes;
+        growth = behind > growth ? behind : growth;
+    }
+    snapshot->full_in_seconds =
+        rate_full_in_seconds(free_bytes, growth * stored_per_raw, snapshot->received_bytes_rate * stored_per_raw);
+}
+
+static bool is_outage(const struct snapshot_upstream *upstream)
+{
+    enum replay_state state = upstream->replay.state;
+    return upstream->backlog_items > 0 &&
+           (state == REPLAY_BACKING_OFF || state == REPLAY_HELD || state == REPLAY_PROBING);
+}
+
+static enum snapshot_phase find_phase(const struct snapshot *snapshot, bool stopping)
+{
+    if (snapshot->spool.state == SPOOL_FAILED)
+        return PHASE_FAILED;
+    if (stopping)
+        return PHASE_STOPPING;
+    enum snapshot_phase phase = PHASE_DELIVERING;
+    for (size_t i = 0; i < snapshot->upstream_count; i++) {
+        const struct snapshot_upstream *upstream = &snapshot->upstreams[i];
+        if (is_outage(upstream))
+            return PHASE_OUTAGE;
+        if (upstream->replay.state == REPLAY_REPLAYING && upstream->backlog_items > 0)
+            phase = PHASE_REPLAYING;
+    }
+    return phase;
+}
+
+void snapshot_conclude(struct snapshot *snapshot, bool stopping)
+{
+    static const char *const spool_reasons[SNAPSHOT_SPOOL_STATES] = {NULL, "the spool is full", "the spool has failed",
+                                                                     "the spool is read-only"};
+    snapshot->phase = find_phase(snapshot, stopping);
+    snapshot->reason[0] = '\0';
+    enum spool_state state = snapshot->spool.state;
+    if (stopping)
+        snprintf(snapshot->reason, sizeof(snapshot->reason), "stopping");
+    else if (state != SPOOL_OK)
+        snprintf(snapshot->reason, sizeof(snapshot->reason), "%s%s%s", spool_reasons[state],
+                 snapshot->spool.reason[0] != '\0' ? ": " : "", snapshot->spool.reason);
+    snapshot->ready = snapshot->reason[0] == '\0';
+}
+
+// --- gathering --------------------------------------------------------------------------------------------------------
+
+static void take_refused(const struct ingest_counters *counters, struct snapshot *out)
+{
+    for (size_t t = 0; t < INGEST_TRANSPORTS; t++)
+        for (size_t s = 0; s <= WEIR_SIGNALS; s++)
+            for (size_t r = 0; r < REFUSALS; r++)
+                out->refused[t][s][r] += atomic_load_explicit(&counters->refused[t][s][r], memory_order_relaxed);
+}
+
+static void take_received(const struct ingest_counters *counters, struct snapshot *out)
+{
+    for (size_t cell = 0; cell < INGEST_TRANSPORTS * WEIR_SIGNALS; cell++) {
+        struct snapshot_received *to = &out->received[cell / WEIR_SIGNALS][cell % WEIR_SIGNALS];
+        const __auto_type from = &counters->accepted[cell / WEIR_SIGNALS][cell % WEIR_SIGNALS];
+        to->requests += atomic_load_explicit(&from->requests, memory_order_relaxed);
+        to->items += atomic_load_explicit(&from->items, memory_order_relaxed);
+        to->bytes += atomic_load_explicit(&from->bytes, memory_order_relaxed);
+        to->ack_seconds_sum += (double)atomic_load_explicit(&from->ack_sum_us, memory_order_relaxed) / 1e6;
+        uint64_t last = atomic_load_explicit(&from->last_received_unix_ns, memory_order_relaxed);
+        if (last > to->last_received_unix_ns)
+            to->last_received_unix_ns = last;
+        for (size_t i = 0; i < INGEST_ACK_BUCKETS; i++)
+            to->ack_buckets[i] += atomic_load_explicit(&from->ack_buckets[i], memory_order_relaxed);
+    }
+}
+
+static void take_receiver(const struct relay *relay, struct snapshot *out)
+{
+    if (relay->server != NULL) {
+        out->grpc_address = server_grpc_address(relay->server);
+        out->http_address = server_http_address(relay->server);
+        out->connections = server_connections(relay->server);
+    }
+    out->unwritten_bytes = atomic_load_explicit(&relay->budget.unwritten, memory_order_relaxed);
+    out->promised_bytes = atomic_load_explicit(&relay->budget.promised, memory_order_relaxed);
+    out->promised_max_bytes = relay->budget.max_bytes;
+    for (size_t i = 0; i < relay->workers; i++) {
+        const struct ingest_counters *counters = ingest_counters(relay->ingests[i]);
+        take_received(counters, out);
+        take_refused(counters, out);
+    }
+}
+
+static void take_lane(const struct replay_lane_stats *replay, struct snapshot_lane *out)
+{
+    out->replay = *replay;
+    if (!replay->open || replay->lane == NULL)
+        return;
+    spool_lane_stats_get(replay->lane, &out->ledger);
+    out->intervals_all = spool_lane_intervals(replay->lane, out->intervals, SNAPSHOT_INTERVALS);
+    out->interval_count = out->intervals_all < SNAPSHOT_INTERVALS ? out->intervals_all : SNAPSHOT_INTERVALS;
+}
+
+static void take_upstreams(const struct relay *relay, const struct snapshot_sampler *sampler, struct snapshot *out)
+{
+    out->upstream_count = relay->replay_count;
+    for (size_t i = 0; i < relay->replay_count; i++) {
+        struct snapshot_upstream *upstream = &out->upstreams[i];
+        const struct config_upstream *config = replay_upstream(relay->replays[i]);
+        upstream->name = config->name;
+        upstream->endpoint = config->endpoint;
+        replay_stats_get(relay->replays[i], &upstream->replay);
+        for (size_t s = 0; s < WEIR_SIGNALS; s++)
+            take_lane(&upstream->replay.lanes[s], &upstream->lanes[s]);
+        upstream->rates = (struct snapshot_rates){
+            .in_items = rate_per_second(&sampler->upstreams[i].in_items),
+            .out_items = rate_per_second(&sampler->upstreams[i].out_items),
+            .in_bytes = rate_per_second(&sampler->upstreams[i].in_bytes),
+            .out_bytes = rate_per_second(&sampler->upstreams[i].out_bytes),
+        };
+        snapshot_conclude_upstream(upstream);
+    }
+}
+
+void snapshot_take(struct relay *relay, const struct snapshot_sampler *sampler, struct snapshot *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->unix_ns = weir_now_unix_ns();
+    out->now_ns = weir_now_ns();
+    out->version = WEIR_VERSION;
+    out->instance = relay->instance;
+    out->started_unix_ns = relay->started_unix_ns;
+    out->uptime_seconds = (double)(out->now_ns - relay->started_ns) / 1e9;
+    out->directory = relay->config->spool.directory;
+    out->received_items_rate = rate_per_second(&sampler->received_items);
+    out->received_bytes_rate = rate_per_second(&sampler->received_bytes);
+    take_receiver(relay, out);
+    take_upstreams(relay, sampler, out);
+    spool_stats_get(relay->spool, &out->spool);
+    process_stats_get(&out->process);
+    snapshot_conclude_spool(out);
+    snapshot_conclude(out, atomic_load_explicit(&relay->stopping, memory_order_relaxed));
+}
+
+// --- rates ------------------------------------------------------------------------------------------------------------
+
+void snapshot_sample(struct snapshot_sampler *sampler, const struct snapshot *taken)
+{
+    uint64_t items = 0, bytes = 0;
+    for (size_t t = 0; t < INGEST_TRANSPORTS; t++)
+        for (size_t s = 0; s < WEIR_SIGNALS; s++) {
+            items += taken->received[t][s].items;
+            bytes += taken->received[t][s].bytes;
+        }
+    rate_sample(&sampler->received_items, items, taken->now_ns);
+    rate_sample(&sampler->received_bytes, bytes, taken->now_ns);
+    for (size_t i = 0; i < taken->upstream_count; i++) {
+        uint64_t in_items = 0, out_items = 0, in_bytes = 0, out_bytes = 0;
+        for (size_t s = 0; s < WEIR_SIGNALS; s++) {
+            const struct snapshot_lane *lane = &taken->upstreams[i].lanes[s];
+            if (!lane->replay.open)
+                continue;
+            in_items += lane->ledger.accepted;
+            out_items += lane->ledger.accepted - lane->ledger.pending; // gone in whatever way: what shrinks the backlog
+            in_bytes += taken->spool.raw_bytes_by_signal[s];
+            out_bytes += lane->replay.sent_raw_bytes;
+        }
+        rate_sample(&sampler->upstreams[i].in_items, in_items, taken->now_ns);
+        rate_sample(&sampler->upstreams[i].out_items, out_items, taken->now_ns);
+        rate_sample(&sampler->upstreams[i].in_bytes, in_bytes, taken->now_ns);
+        rate_sample(&sampler->upstreams[i].out_bytes, out_bytes, taken->now_ns);
+    }
+}

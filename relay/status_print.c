@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "relay/status_print.h"
+
+#define BAR_WIDTH 30
+#define LABEL     "%-10s "
+#define INDENT    "           " // as wide as LABEL
+
+// --- words ------------------------------------------------------------------------------------------------------------
+
+void status_bytes_format(double bytes, char out[STATUS_WORD_LEN])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    size_t unit = 0;
+    for (; bytes >= 1024 && unit + 1 < WEIR_COUNT(units); unit++)
+        bytes /= 1024;
+    snprintf(out, STATUS_WORD_LEN, "%.*f %s", unit > 0 && bytes < 100 ? 1 : 0, bytes, units[unit]);
+}
+
+void status_duration_format(double seconds, char out[STATUS_WORD_LEN])
+{
+    if (seconds < 9.95) {
+        snprintf(out, STATUS_WORD_LEN, "%.1fs", seconds);
+        return;
+    }
+    unsigned long long s = seconds < 1e15 ? (unsigned long long)(seconds + 0.5) : 1000000000000000ull;
+    if (s < 60)
+        snprintf(out, STATUS_WORD_LEN, "%llus", s);
+    else if (s < 3600)
+        snprintf(out, STATUS_WORD_LEN, "%llum%02llus", s / 60, s % 60);
+    else if (s < 86400)
+        snprintf(out, STATUS_WORD_LEN, "%lluh%02llum", s / 3600, s % 3600 / 60);
+    else
+        snprintf(out, STATUS_WORD_LEN, "%llud%02lluh", s / 86400, s % 86400 / 3600);
+}
+
+void status_count_format(double count, char out[STATUS_WORD_LEN])
+{
+    char digits[STATUS_WORD_LEN];
+    int len = snprintf(digits, sizeof(digits), "%.0f", count < 0 || count > 1e18 ? 0 : count);
+    size_t n = 0;
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0)
+            out[n++] = ',';
+        out[n++] = digits[i];
+    }
+    out[n] = '\0';
+}
+
+void status_clean(const char *text, char *out, size_t cap)
+{
+    size_t n = 0;
+    for (; *text != '\0' && n + 1 < cap; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool c1 = c == 0xc2 && ((unsigned char)text[1] & 0xe0) == 0x80;
+        out[n++] = c < 0x20 || c == 0x7f || c1 ? '?' : *text;
+        text += c1;
+    }
+    out[n] = '\0';
+}
+
+// --- reading the answer -----------------------------------------------------------------------------------------------
+
+// Follows "a.b.c"; NULL where there is nothing.
+static const json_t *at(const json_t *json, const char *path)
+{
+    char name[64];
+    while (json != NULL && *path != '\0') {
+        size_t len = strcspn(path, ".");
+        if (len >= sizeof(name))
+            return NULL;
+        memcpy(name, path, len);
+        name[len] = '\0';
+        json = json_object_get(json, name);
+        path += len + (path[len] == '.');
+    }
+    return json;
+}
+
+// A cell of text; several live at once in one printf.
+struct word {
+    char text[256];
+};
+
+static struct word text_at(const json_t *json, const char *path)
+{
+    struct word word = {"-"};
+    const char *text = json_string_value(at(json, path));
+    if (text != NULL && text[0] != '\0')
+        status_clean(text, word.text, sizeof(word.text));
+    return word;
+}
+
+static struct word state_at(const json_t *json, const char *path)
+{
+    struct word word = text_at(json, path);
+    for (char *c = word.text; *c != '\0'; c++)
+        if (*c == '_')
+            *c = ' ';
+    return word;
+}
+
+static double number_at(const json_t *json, const char *path)
+{
+    return json_number_value(at(json, path));
+}
+
+static struct word formatted_at(const json_t *json, const char *path, void (*format)(double, char[STATUS_WORD_LEN]))
+{
+    struct word word = {"-"};
+    const json_t *number = at(json, path);
+    if (json_is_number(number))
+        format(json_number_value(number), word.text);
+    return word;
+}
+#define COUNT(json, path)    formatted_at(json, path, status_count_format).text
+#define BYTES(json, path)    formatted_at(json, path, status_bytes_format).text
+#define DURATION(json, path) formatted_at(json, path, status_duration_format).text
+#define TEXT(json, path)     text_at(json, path).text
+#define STATE(json, path)    state_at(json, path).text
+
+// "2026-11-20T08:00:00.123Z" -> "08:00:00Z".
+static struct word clock_at(const json_t *json, const char *path)
+{
+    struct word word = text_at(json, path);
+    if (strlen(word.text) >= 20 && word.text[10] == 'T') {
+        memmove(word.text, word.text + 11, 8);
+        strcpy(word.text + 8, "Z");
+    }
+    return word;
+}
+
+static void print_bar(FILE *out, double fraction)
+{
+    fraction = fraction < 0 ? 0 : fraction > 1 ? 1 : fraction;
+    int filled = (int)(fraction * BAR_WIDTH + 0.5);
+    fputc('[', out);
+    for (int i = 0; i < BAR_WIDTH; i++)
+        fputc(i < filled ? '#' : '.', out);
+    fprintf(out, "] %3.0f %%", fraction * 100);
+}
+
+// --- the page ---------------------------------------------------------------------------------------------------------
+
+static void print_weir(const json_t *status, FILE *out)
+{
+    bool ready = json_is_true(at(status, "weir.ready"));
+    fprintf(out, LABEL "%s, %s%s%s%s  version %s  up %s\n", "weir", STATE(status, "weir.phase"),
+            ready ? "ready" : "NOT READY", ready ? "" : " (", ready ? "" : TEXT(status, "weir.reason"),
+            ready ? "" : ")", TEXT(status, "weir.version"), DURATION(status, "weir.uptime_seconds"));
+}
+
+static void print_receiver(const json_t *status, FILE *out)
+{
+    const json_t *receiver = at(status, "receiver");
+    fprintf(out, LABEL "gRPC %s  HTTP %s  connections %s  not yet durable %s  in %s items/s, %s/s\n", "receiver",
+            TEXT(receiver, "grpc"), TEXT(receiver, "http"), COUNT(receiver, "connections"),
+            BYTES(receiver, "unwritten_bytes"), COUNT(receiver, "rates.items"), BYTES(receiver, "rates.bytes"));
+    fprintf(out, INDENT "%-9s %14s %16s %12s %10s %10s\n", "signal", "requests", "items", "bytes", "refused", "last");
+    const char *name;
+    json_t *signal;
+    json_object_foreach((json_t *)at(receiver, "signals"), name, signal)
+    {
+        char clean[16];
+        status_clean(name, clean, sizeof(clean));
+        fprintf(out, INDENT "%-9s %14s %16s %12s %10s %10s\n", clean, COUNT(signal, "requests"), COUNT(signal, "items"),
+                BYTES(signal, "bytes"), COUNT(signal, "refused_requests"), clock_at(signal, "last_received").text);
+    }
+}
+
+static void print_spool(const json_t *status, FILE *out)
+{
+    const json_t *spool = at(status, "spool");
+    double max = number_at(spool, "max_bytes");
+    fprintf(out, LABEL "%s  ", "spool", STATE(spool, "state"));
+    print_bar(out, max > 0 ? number_at(spool, "used_bytes") / max : 0);
+    fprintf(out, "  %s of %s  full in %s  disk free %s\n", BYTES(spool, "used_bytes"), BYTES(spool, "max_bytes"),
+            DURATION(spool, "full_in_seconds"), BYTES(spool, "disk_free_bytes"));
+    if (json_is_string(at(spool, "reason")))
+        fprintf(out, INDENT "%s\n", TEXT(spool, "reason"));
+    fprintf(out, INDENT "%s  segments %s  compression ", TEXT(spool, "directory"), COUNT(spool, "segments"));
+    if (json_is_number(at(spool, "compression_ratio")))
+        fprintf(out, "%.1f : 1", number_at(spool, "compression_ratio"));
+    else
+        fputc('-', out);
+    fprintf(out, "  dead letters %s (%s items)\n", COUNT(status, "dead_letters.requests"),
+            COUNT(status, "dead_letters.items"));
+}
+
+static void print_lanes(const json_t *upstream, FILE *out)
+{
+    fprintf(out, INDENT "%-9s %-12s %14s %10s %16s %14s %10s\n", "signal", "state", "pending", "oldest", "delivered",
+            "dead letters", "evicted");
+    const char *name;
+    json_t *lane;
+    json_object_foreach((json_t *)at(upstream, "lanes"), name, lane)
+    {
+        char clean[16];
+        status_clean(name, clean, sizeof(clean));
+        fprintf(out, INDENT "%-9s %-12s %14s %10s %16s %14s %10s\n", clean, STATE(lane, "state"),
+                COUNT(lane, "items.pending"), DURATION(lane, "oldest_age_seconds"), COUNT(lane, "items.delivered"),
+                COUNT(lane, "items.dead_lettered"), COUNT(lane, "items.evicted"));
+    }
+}
+
+static void print_draining(const json_t *upstream, double *peak, FILE *out)
+{
+    double backlog = number_at(upstream, "backlog.items");
+    *peak = backlog <= 0 ? 0 : backlog > *peak ? backlog : *peak;
+    if (*peak <= backlog)
+        return;
+    char text[STATUS_WORD_LEN];
+    status_count_format(*peak, text);
+    fprintf(out, INDENT "drained ");
+    print_bar(out, 1 - backlog / *peak);
+    fprintf(out, " of %s items\n", text);
+}
+
+static void print_upstream(const json_t *upstream, double *peak, FILE *out)
+{
+    fprintf(out, LABEL "%s  %s since %s  %s\n", "upstream", TEXT(upstream, "name"), STATE(upstream, "state"),
+            clock_at(upstream, "since").text, TEXT(upstream, "endpoint"));
+    fprintf(out, INDENT "backlog %s items, %s, oldest %s  gone in %s  in %s items/s, out %s items/s, %s/s\n",
+            COUNT(upstream, "backlog.items"), BYTES(upstream, "backlog.bytes"),
+            DURATION(upstream, "backlog.oldest_age_seconds"), DURATION(upstream, "eta_seconds"),
+            COUNT(upstream, "rates.in_items"), COUNT(upstream, "rates.out_items"), BYTES(upstream, "rates.out_bytes"));
+    if (peak != NULL)
+        print_draining(upstream, peak, out);
+    if (json_is_string(at(upstream, "last_error.time"))) {
+        fprintf(out, INDENT "last error %s  %s: %s", clock_at(upstream, "last_error.time").text,
+                TEXT(upstream, "last_error.code"), TEXT(upstream, "last_error.message"));
+        if (json_is_number(at(upstream, "next_attempt_seconds")))
+            fprintf(out, "  next attempt in %s", DURATION(upstream, "next_attempt_seconds"));
+        fputc('\n', out);
+    }
+    print_lanes(upstream, out);
+}
+
+void status_print(const json_t *status, struct status_watch *watch, FILE *out)
+{
+    print_weir(status, out);
+    print_receiver(status, out);
+    print_spool(status, out);
+    const json_t *upstreams = at(status, "upstreams");
+    for (size_t i = 0; i < json_array_size(upstreams); i++) {
+        bool watched = watch != NULL && i < WEIR_COUNT(watch->peak_items);
+        print_upstream(json_array_get(upstreams, i), watched ? &watch->peak_items[i] : NULL, out);
+    }
+}
