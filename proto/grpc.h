@@ -27,7 +27,7 @@ enum grpc_status {
 };
 #define GRPC_STATUSES 17
 
-const char *grpc_status_name(int status); // "UNAVAILABLE"; "UNKNOWN(99)"-like static text for others
+const char *grpc_status_name(int status);                          // "UNAVAILABLE"; "UNRECOGNIZED" for numbers above 16
 bool grpc_status_parse(const char *text, size_t len, int *status); // decimal header value
 bool grpc_status_by_name(const char *name, int *status);
 
@@ -50,9 +50,9 @@ int grpc_deframer_feed(struct grpc_deframer *deframer, struct weir_slice *data, 
 // At end of stream: WEIR_OK when exactly one whole message came, else WEIR_E_INVALID (G16).
 int grpc_deframer_finish(const struct grpc_deframer *deframer, struct weir_err *err);
 
-// grpc-timeout: 1-8 digits and one of H M S m u n (G6). False when malformed.
+// grpc-timeout: 1-8 digits and one of H M S m u n (G6). False when malformed. Never above INT64_MAX (292 years).
 bool grpc_timeout_parse(const char *text, size_t len, uint64_t *timeout_ns);
-// "10000m" and so on; buf holds at least 16 bytes.
+// "10000m" and so on, rounded up to what 8 digits can say.
 void grpc_timeout_format(uint64_t timeout_ns, char buf[16]);
 
 // grpc-message: percent-encoding of everything outside 0x20-0x7E and of '%' (G21). Output is NUL-terminated and cut at a
@@ -69,11 +69,13 @@ struct rpc_status {
 };
 // The protobuf bytes: the body of an OTLP/HTTP error (P15) and, in base64, grpc-status-details-bin. WEIR_E_NOMEM.
 int rpc_status_encode(const struct rpc_status *status, struct weir_buf *out);
+// WEIR_E_INVALID: no such message; WEIR_E_LIMIT: above RPC_STATUS_MAX_BYTES. The text comes out as valid UTF-8, cut to fit.
+#define RPC_STATUS_MAX_BYTES (64u << 10)
 int rpc_status_decode(struct weir_slice body, struct rpc_status *out, struct weir_err *err);
 // The raw google.rpc.RetryInfo message for google.rpc.retryinfo-bin (G23). WEIR_E_NOMEM.
 int rpc_retry_info_encode(uint64_t delay_ms, struct weir_buf *out);
 
-// Base64 of "-bin" headers: unpadded on output (G22), padded or not on input (G7). Append to `out`.
+// Base64 of one "-bin" value: unpadded on output (G22), padded or not on input (G7). Append to `out`. WEIR_E_INVALID, WEIR_E_NOMEM.
 int grpc_bin_encode(struct weir_slice data, struct weir_buf *out);
 int grpc_bin_decode(const char *text, size_t len, struct weir_buf *out, struct weir_err *err);
 

@@ -25,7 +25,8 @@ struct otlp_partial_success {
 };
 
 // Reads an Export*ServiceResponse; absent or empty partial_success gives zeros (P14, U6). Unknown fields are skipped.
-// WEIR_E_INVALID when the bytes are no such message.
+// WEIR_E_INVALID when the bytes are no such message, WEIR_E_LIMIT above OTLP_RESPONSE_MAX_BYTES (U8).
+#define OTLP_RESPONSE_MAX_BYTES (4u << 20)
 int otlp_response_decode(struct weir_slice body, struct otlp_partial_success *out, struct weir_err *err);
 
 // Appends an Export*ServiceResponse to `out`; a NULL or all-zero `partial` appends nothing: full success is an empty
