@@ -11,6 +11,12 @@
 #define BEHIND_NS      (2ull * 1000000000) // data older than this is a backlog
 #define JOIN_READS_MAX EXPORT_BLOCKS_MAX
 
+static void fill_todo(struct replay_lane *lane)
+{
+    size_t count = spool_lane_intervals(lane->spool_lane, lane->todo.at, TODO_INTERVALS_MAX);
+    lane->todo.count = count < TODO_INTERVALS_MAX ? count : TODO_INTERVALS_MAX;
+}
+
 int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *err)
 {
     struct replay_lane *lane = &replay->lanes[signal];
@@ -21,58 +27,14 @@ int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *e
     int rc = spool_lane_open(replay->spool, replay->upstream->name, signal, start, &lane->spool_lane, err);
     if (rc != WEIR_OK)
         return rc;
-    size_t count = spool_lane_intervals(lane->spool_lane, lane->todo, LANE_INTERVALS_MAX);
-    lane->todo_count = count < LANE_INTERVALS_MAX ? count : LANE_INTERVALS_MAX;
+    fill_todo(lane);
     return WEIR_OK;
-}
-
-// --- todo -----------------------------------------------------------------------------------------------------------------
-
-static void todo_take_front(struct replay_lane *lane, uint64_t end)
-{
-    assert(lane->todo_count > 0 && end > lane->todo[0].first && end <= lane->todo[0].end);
-    lane->todo[0].first = end;
-    if (lane->todo[0].first < lane->todo[0].end)
-        return;
-    lane->todo_count--;
-    memmove(lane->todo, lane->todo + 1, lane->todo_count * sizeof(lane->todo[0]));
-}
-
-// What was more than fits when the lane was opened is fetched when nothing else is left.
-static void todo_reload(struct replay_lane *lane)
-{
-    if (lane->todo_count > 0 || lane->in_flight > 0 || lane->split.active)
-        return;
-    size_t count = spool_lane_intervals(lane->spool_lane, lane->todo, LANE_INTERVALS_MAX);
-    lane->todo_count = count < LANE_INTERVALS_MAX ? count : LANE_INTERVALS_MAX;
 }
 
 void lane_put_back(struct replay_lane *lane, uint64_t first, uint64_t end)
 {
-    size_t i = 0;
+    todo_put_back(&lane->todo, first, end);
     lane->dry = false;
-    while (i < lane->todo_count && lane->todo[i].end < first)
-        i++;
-    bool joins_next = i < lane->todo_count && lane->todo[i].first <= end;
-    if (joins_next) {
-        if (first < lane->todo[i].first)
-            lane->todo[i].first = first;
-        if (end > lane->todo[i].end)
-            lane->todo[i].end = end;
-        // It may have closed the gap to the one behind.
-        if (i + 1 < lane->todo_count && lane->todo[i].end >= lane->todo[i + 1].first) {
-            lane->todo[i].end = lane->todo[i + 1].end;
-            memmove(lane->todo + i + 1, lane->todo + i + 2, (lane->todo_count - i - 2) * sizeof(lane->todo[0]));
-            lane->todo_count--;
-        }
-        return;
-    }
-    // No room: the farthest interval is dropped from `todo`, not from the spool: todo_reload finds it again.
-    if (lane->todo_count == LANE_INTERVALS_MAX)
-        lane->todo_count--;
-    memmove(lane->todo + i + 1, lane->todo + i, (lane->todo_count - i) * sizeof(lane->todo[0]));
-    lane->todo[i] = (struct spool_interval){first, end};
-    lane->todo_count++;
 }
 
 // --- taking -----------------------------------------------------------------------------------------------------------------
@@ -93,7 +55,7 @@ bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns)
 static void lose(struct replay_lane *lane, uint64_t first, uint64_t end, const struct weir_err *err)
 {
     uint64_t items = spool_lane_lost(lane->spool_lane, first, end);
-    todo_take_front(lane, end);
+    todo_take(&lane->todo, end);
     log_event(LOG_ERROR, "blocks_lost", "stored blocks cannot be read: they are counted as evicted",
               LOG_STR("upstream", lane->replay->upstream->name), LOG_STR("signal", weir_signal_name(lane->signal)),
               LOG_U64("first_block", first), LOG_U64("end_block", end), LOG_U64("items", items), LOG_ERR(err));
@@ -103,8 +65,8 @@ static void lose(struct replay_lane *lane, uint64_t first, uint64_t end, const s
 static int read_block(struct replay_lane *lane, uint64_t from, struct block_view *view, struct weir_err *err)
 {
     uint64_t skip_to = from;
-    uint64_t end = lane->todo[0].end;
-    bool at_front = from == lane->todo[0].first;
+    uint64_t end = lane->todo.at[0].end;
+    bool at_front = from == lane->todo.at[0].first;
     int rc = spool_reader_next(lane->replay->reader, lane->signal, from, end, view, &skip_to, err);
     if (!at_front || rc == WEIR_OK)
         return rc;
@@ -113,7 +75,7 @@ static int read_block(struct replay_lane *lane, uint64_t from, struct block_view
     if (rc == WEIR_E_AGAIN && skip_to > from) {
         struct spool_outcome nothing = {0};
         spool_lane_settle(lane->spool_lane, from, skip_to, &nothing);
-        todo_take_front(lane, skip_to);
+        todo_take(&lane->todo, skip_to);
     } else if (rc == WEIR_E_CORRUPT && skip_to > from) {
         lose(lane, from, skip_to, err);
     }
@@ -147,13 +109,13 @@ static bool take_blocks(struct export *export)
     struct block_view view;
     struct weir_err err = {0};
     int rc = WEIR_E_AGAIN;
-    while (lane->todo_count > 0) {
-        uint64_t front = lane->todo[0].first;
+    while (lane->todo.count > 0) {
+        uint64_t front = lane->todo.at[0].first;
         rc = read_block(lane, front, &view, &err);
-        if (rc == WEIR_OK || lane->todo_count == 0 || lane->todo[0].first == front)
+        if (rc == WEIR_OK || lane->todo.count == 0 || lane->todo.at[0].first == front)
             break;
     }
-    if (rc != WEIR_OK || lane->todo_count == 0) {
+    if (rc != WEIR_OK || lane->todo.count == 0) {
         lane->dry = true;
         if (rc != WEIR_OK && rc != WEIR_E_AGAIN && rc != WEIR_E_CORRUPT) {
             static struct log_limit limit = LOG_LIMIT(10000);
@@ -165,10 +127,10 @@ static bool take_blocks(struct export *export)
         }
         return false;
     }
-    export->first = lane->todo[0].first;
+    export->first = lane->todo.at[0].first;
     take_view(export, &view);
     while (export->view_count < JOIN_READS_MAX && export->end >= lane->single_until &&
-           export->end < lane->todo[0].end && export->raw_bytes < lane->replay->upstream->max_request_size_bytes) {
+           export->end < lane->todo.at[0].end && export->raw_bytes < lane->replay->upstream->max_request_size_bytes) {
         if (read_block(lane, export->end, &view, &err) != WEIR_OK)
             break;
         if (!joins(export, &view)) {
@@ -177,7 +139,7 @@ static bool take_blocks(struct export *export)
         }
         take_view(export, &view);
     }
-    todo_take_front(lane, export->end);
+    todo_take(&lane->todo, export->end);
     return true;
 }
 
@@ -232,9 +194,10 @@ bool lane_send_next(struct replay_lane *lane)
 {
     if (lane->split.active && !lane->split.under_way)
         return split_send_next(lane);
-    todo_reload(lane);
+    if (lane->todo.count == 0 && lane->in_flight == 0 && !lane->split.active)
+        fill_todo(lane);
     bool strict = lane->replay->upstream->order[lane->signal] == CONFIG_ORDER_STRICT;
-    bool front_is_refused = lane->todo_count > 0 && lane->todo[0].first < lane->split_until;
+    bool front_is_refused = lane->todo.count > 0 && lane->todo.at[0].first < lane->split_until;
     if (lane->dry || (lane->split.active && (strict || front_is_refused)))
         return false;
     struct export *export = export_new(lane);

@@ -12,13 +12,13 @@
 #include "proto/verdict.h"
 #include "relay/backoff.h"
 #include "relay/replay.h"
+#include "relay/todo.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
 #define EXPORT_BLOCKS_MAX  64
 #define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + 8)
-#define LANE_INTERVALS_MAX 256
 #define SPLIT_DEPTH_MAX    64 // halving 2^32 requests needs 33 entries
 
 // One request under way.
@@ -65,8 +65,7 @@ struct replay_lane {
     struct replay *replay;
     enum weir_signal signal;
     struct spool_lane *spool_lane;
-    struct spool_interval todo[LANE_INTERVALS_MAX]; // still to take, ascending
-    size_t todo_count;
+    struct todo todo;
     uint64_t single_until; // below it, one block an export: something there was refused
     uint64_t split_until;  // below it, in parts of a block: a single block was refused
     bool dry;              // nothing to read until the next commit
