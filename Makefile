@@ -90,6 +90,15 @@ layers: $(ARCHIVES) $(B)/librelay.a ## prove by nm that storage, net and proto d
 	@tests/tools/layers.sh $(B)
 unit: $(UNITS) ## build and run the unit tests
 	@tests/tools/run-units.sh $(UNITS)
+e2e: $(B)/weir tools $(B)/tests/slow_fdatasync.so ## the real binaries against each other, in parallel (E2E="-k outage" for a part)
+	@WEIR_BUILD=$(B) /usr/bin/python3 -m pytest -p no:cacheprovider -n 4 -q -rs $(E2E) tests/e2e
+outage: E2E := -k "outage or kill" -s
+outage: e2e ## the outage and kill -9 tests alone, with their figures
+interop: $(B)/weir tools ## the OpenTelemetry JS SDK through weir, item by item (npm fetches the SDK into build/interop)
+	@WEIR_BUILD=$(B) tests/interop/run.sh
+$(B)/tests/slow_fdatasync.so: tests/tools/slow_fdatasync.c
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -Wno-missing-prototypes -O2 -g -fPIC -shared -o $@ $<
 k8s-check: ## render k8s/base and check it as far as the machine has the tools
 	@/usr/bin/python3 tests/k8s/check.py $(B)
 readme-check: $(B)/weir ## every configuration key, metric, command and flag is in README.md

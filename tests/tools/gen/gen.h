@@ -43,6 +43,7 @@ struct gen_counts {
     uint64_t sent_items, acked_items, failed_items; // sent: tried at least once; failed: given up
     uint64_t
         uncertain_items; // tries whose outcome is unknown: at most so many items can arrive twice because of the generator
+    uint64_t delayed;    // refusals that told how long to wait (RetryInfo, Retry-After)
     uint64_t requests, retries;     // tries that ended; tries after the first
     uint64_t raw_bytes, wire_bytes; // acknowledged
     struct {

@@ -211,18 +211,25 @@ static bool print_summary(const struct gen *g)
     for (size_t i = 0; i < GEN_STATUSES && total->statuses[i].count > 0; i++)
         json_object_set_new(refused, total->statuses[i].code, json_integer((json_int_t)total->statuses[i].count));
     const struct histogram *latency = &total->latency_us;
-    json_t *out =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:f, s:f, s:f, s:{s:I, s:I, s:I, s:I}, s:I, s:I}",
-                  "signal", weir_signal_name(options->signal), "transport", options->grpc ? "grpc" : "http", "encoding",
-                  encoding_name(options->encoding), "sent_items", (json_int_t)total->sent_items, "acked_items",
-                  (json_int_t)total->acked_items, "failed_items", (json_int_t)total->failed_items, "uncertain_items",
-                  (json_int_t)total->uncertain_items, "requests", (json_int_t)total->requests, "retries",
-                  (json_int_t)total->retries, "refused", refused, "seconds", seconds, "items_per_second",
-                  (double)total->acked_items / seconds, "requests_per_second",
-                  (double)total->latency_us.count / seconds, "latency_us", "p50",
-                  (json_int_t)histogram_percentile(latency, 50), "p90", (json_int_t)histogram_percentile(latency, 90),
-                  "p99", (json_int_t)histogram_percentile(latency, 99), "max", (json_int_t)latency->max, "raw_bytes",
-                  (json_int_t)total->raw_bytes, "wire_bytes", (json_int_t)total->wire_bytes);
+    const struct {
+        const char *key;
+        uint64_t value;
+    } counters[] = {
+        {"sent_items", total->sent_items},      {"acked_items", total->acked_items},
+        {"failed_items", total->failed_items},  {"uncertain_items", total->uncertain_items},
+        {"requests", total->requests},          {"retries", total->retries},
+        {"refused_with_delay", total->delayed}, {"raw_bytes", total->raw_bytes},
+        {"wire_bytes", total->wire_bytes},
+    };
+    json_t *out = json_pack(
+        "{s:s, s:s, s:s, s:o, s:f, s:f, s:f, s:{s:I, s:I, s:I, s:I}}", "signal", weir_signal_name(options->signal),
+        "transport", options->grpc ? "grpc" : "http", "encoding", encoding_name(options->encoding), "refused", refused,
+        "seconds", seconds, "items_per_second", (double)total->acked_items / seconds, "requests_per_second",
+        (double)latency->count / seconds, "latency_us", "p50", (json_int_t)histogram_percentile(latency, 50), "p90",
+        (json_int_t)histogram_percentile(latency, 90), "p99", (json_int_t)histogram_percentile(latency, 99), "max",
+        (json_int_t)latency->max);
+    for (size_t i = 0; out && i < WEIR_COUNT(counters); i++)
+        json_object_set_new(out, counters[i].key, json_integer((json_int_t)counters[i].value));
     char *text = out ? json_dumps(out, JSON_COMPACT) : NULL;
     if (text == NULL)
         abort();

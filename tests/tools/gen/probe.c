@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "proto/grpc.h"
+#include "tests/tools/common/options.h"
 #include "tests/tools/gen/gen.h"
 
 static const char usage[] =
@@ -118,9 +119,9 @@ static void parse(int argc, char **argv, struct probe *probe)
         } else if (c == 'f') {
             probe->file = optarg;
         } else if (c == 'F') {
-            probe->flag = atoi(optarg) & 255;
+            probe->flag = (int)option_uint("flag", optarg, 255);
         } else if (c == 't') {
-            probe->timeout_ms = atol(optarg);
+            probe->timeout_ms = (long)option_uint("timeout-ms", optarg, 3600000);
         } else {
             fail_usage();
         }

@@ -100,6 +100,7 @@ static void call_done(struct client_call *call)
         return;
     }
     gen_count_status(counts, verdict.code, 1);
+    counts->delayed += verdict.retry_after_ms > 0;
     if (call->error != CLIENT_OK && call->bytes_sent)
         counts->uncertain_items += slot->items;
     if (verdict.kind == VERDICT_RETRY && worker->gen->options.retry && !worker->ending) {
@@ -245,6 +246,7 @@ static void add_counts(struct gen *gen, const struct gen_counts *counts)
     total->acked_items += counts->acked_items;
     total->failed_items += counts->failed_items;
     total->uncertain_items += counts->uncertain_items;
+    total->delayed += counts->delayed;
     total->requests += counts->requests;
     total->retries += counts->retries;
     total->raw_bytes += counts->raw_bytes;

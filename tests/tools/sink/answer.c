@@ -119,7 +119,7 @@ void sink_cut(const struct exchange *exchange)
     DIR *dir = opendir("/proc/self/fd");
     struct dirent *entry;
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        int fd = atoi(entry->d_name);
+        int fd = (int)strtol(entry->d_name, NULL, 10);
         if (entry->d_name[0] == '.' || !peer_is(fd, exchange->peer))
             continue;
         if (write(fd, grpc ? http2_half : http_half, grpc ? sizeof(http2_half) : sizeof(http_half) - 1) < 0)

@@ -33,7 +33,7 @@ static void reserve(const char *option, const char *endpoint, char address[64])
     char host[256], port_text[8];
     uint16_t port;
     if (strcmp(endpoint, "off") == 0) {
-        strcpy(address, "off");
+        snprintf(address, 64, "off");
         return;
     }
     option_address(option, endpoint, host, &port);

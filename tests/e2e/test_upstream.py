@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an upstream's answers mean for the data: verdicts, waits, holds, dead letters, encodings, joined exports."""
+
+import pytest
+
+from weirtest import SIGNALS, TRANSPORTS, scaled, wait_for
+
+
+def outcomes(sink, **match):
+    return [a["outcome"] for a in sink.attempts(**match)]
+
+
+def times(sink, **match):
+    return [a["at_ms"] for a in sink.attempts(**match)]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_delay_of_the_upstream_is_kept(box, transport):
+    sink = box.sink()
+    sink.mode(status=14, retry_delay_ms=2000, count=1)
+    weir = box.weir(sink.url(transport))  # its own first wait would be 50 ms
+    box.gen(weir, items=10)
+    weir.wait_drained()
+    first, second = times(sink, signal="traces")
+    assert second - first >= 1900, "RetryInfo, Retry-After"
+    assert outcomes(sink) == [14, 0]
+    error = weir.upstream()["last_error"]
+    assert error["code"] in ("UNAVAILABLE", "HTTP 503")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("status,retried", [(14, True), (4, True), (10, True), (1, True)])
+def test_retryable_statuses_are_retried_without_end(box, transport, status, retried):
+    if transport == "http":
+        status = {14: 503, 4: 504, 10: 502, 1: 429}[status]
+    sink = box.sink()
+    sink.mode(status=status)
+    weir = box.weir({"name": "up0", "endpoint": sink.url(transport), "retry": {"initial": "10ms", "max": "40ms"}})
+    box.gen(weir, items=10)
+    wait_for(lambda: len(sink.attempts()) >= 25, 60, "25 tries")
+    assert weir.lane("traces")["pending"] == 10
+    assert weir.upstream()["state"] in ("backing_off", "probing")
+    sink.mode(ok=1)
+    weir.wait_drained()
+    assert sink.ids("traces") == set(range(10)) and weir.lane("traces")["delivered"] == 10
+
+
+def test_backoff_grows_to_its_limit(box):
+    sink = box.sink()
+    sink.mode(status=14)
+    weir = box.weir({"name": "up0", "endpoint": sink.url("grpc"), "retry": {"initial": "20ms", "max": "400ms"}})
+    box.gen(weir, items=10)
+    at = wait_for(lambda: (lambda t: t if len(t) >= 12 else None)(times(sink)), 60, "12 tries")
+    waits = [b - a for a, b in zip(at, at[1:])]
+    assert max(waits[:2]) < 200 and max(waits[6:]) <= 1000 and sum(waits[6:11]) > 2 * sum(waits[:3]), waits
+
+
+@pytest.mark.parametrize("transport,status,code", [("grpc", 12, "UNIMPLEMENTED"), ("grpc", 16, "UNAUTHENTICATED"), ("grpc", 7, "PERMISSION_DENIED"),
+                                                   ("http", 404, "HTTP 404"), ("http", 401, "HTTP 401"), ("http", 403, "HTTP 403")])
+def test_a_wrong_setting_holds_the_data(box, transport, status, code):
+    sink = box.sink()
+    sink.mode(status=status)
+    weir = box.weir({"name": "up0", "endpoint": sink.url(transport), "compression": "none", "retry": {"initial": "20ms", "max": "100ms"}})
+    box.gen(weir, items=10)
+    wait_for(lambda: weir.upstream()["state"] == "held", 30, lambda: weir.upstream())
+    assert weir.upstream()["last_error"]["code"] == code
+    assert weir.lane("traces")["pending"] == 10 and weir.lane("traces")["dead_lettered"] == 0
+    assert weir.upstream()["lanes"]["traces"]["state"] == "held"
+    assert weir.terminate() == 0  # held data survives
+    sink.mode(ok=1)
+    weir.start()
+    weir.wait_drained()
+    assert sink.ids("traces") == set(range(10))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_rejected_request_condemns_itself_alone(box, transport):
+    """The poison item's request is dead-lettered; the others of its block and of the lane are delivered."""
+    sink = box.sink()
+    sink.listen(False)  # so that many requests lie in few blocks
+    weir = box.weir(sink.url(transport))
+    box.gen(weir, items=400, items_per_request=10, in_flight=20)
+    sink.listen(True)
+    sink.mode(poison_id=123, status=3)
+    weir.wait_drained()
+    lane = weir.check_ledger()["up0"]["traces"]
+    assert (lane["delivered"], lane["dead_lettered"]) == (390, 10), lane
+    assert sink.ids("traces") == set(range(400)) - set(range(120, 130))
+    letters = weir.status()["dead_letters"]
+    assert letters["requests"] == 1 and letters["items"] == 10 and letters["bytes"] > 0
+    weir.restart()  # and it stays so
+    assert weir.status()["dead_letters"]["items"] == 10
+    assert weir.check_ledger()["up0"]["traces"]["dead_lettered"] == 10
+
+
+def test_every_request_rejected(box):
+    sink = box.sink()
+    sink.mode(status=3, signal="logs")
+    weir = box.weir(sink.url("grpc"))
+    box.gen(weir, signal="logs", items=100, in_flight=4)
+    box.gen(weir, signal="traces", items=100, in_flight=4)
+    weir.wait_drained()
+    ledger = weir.check_ledger()["up0"]
+    assert ledger["logs"]["dead_lettered"] == 100 and ledger["traces"]["delivered"] == 100
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_refused_zstd_falls_back_to_gzip(box, transport):
+    sink = box.sink()
+    sink.mode(refuse="zstd")
+    weir = box.weir(sink.url(transport))
+    box.gen(weir, items=200, in_flight=4)
+    weir.wait_drained()
+    stats = sink.stats("traces")
+    assert stats["encodings"]["gzip"] == stats["requests"] and stats["distinct"] == 200
+    tries = sink.attempts()
+    assert [a["encoding"] for a in tries if a["outcome"] == 0] == ["gzip"] * stats["requests"]
+    assert len([a for a in tries if a["encoding"] == "zstd"]) <= 8, "found out once, not with each request"
+    assert weir.check_ledger()["up0"]["traces"]["dead_lettered"] == 0
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_refused_zstd_and_gzip_falls_back_to_none(box, transport):
+    sink = box.sink()
+    sink.mode(refuse="zstd,gzip")
+    weir = box.weir(sink.url(transport))
+    box.gen(weir, items=50)
+    weir.wait_drained()
+    assert sink.stats("traces")["encodings"]["identity"] == sink.stats("traces")["requests"] > 0
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_upstream_that_hangs(box, transport):
+    sink = box.sink()
+    sink.mode(hang=1, count=1)
+    weir = box.weir({"name": "up0", "endpoint": sink.url(transport), "timeout": "500ms"})
+    box.gen(weir, items=10)
+    weir.wait_drained()
+    assert outcomes(sink) == ["hang", 0]
+    assert weir.upstream()["last_error"]["code"] == "timeout"
+    assert sink.stats("traces")["duplicates"] == 0
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_answer_that_is_cut_off(box, transport):
+    """The outcome is unknown, so the data goes again: a duplicate, never a loss; and it says the same batch id."""
+    sink = box.sink()
+    sink.mode(cut=1, count=2)
+    weir = box.weir(sink.url(transport))
+    box.gen(weir, items=10, items_per_request=10)
+    weir.wait_drained()
+    assert outcomes(sink) == ["cut", "cut", 0]
+    assert sink.stats("traces")["distinct"] == 10 and sink.stats("traces")["duplicates"] == 20
+    assert len({a["headers"]["weir-batch"] for a in sink.attempts()}) == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_partial_success_is_delivered_and_counted(box, transport):
+    sink = box.sink()
+    sink.mode(partial=3, count=1)
+    weir = box.weir(sink.url(transport))
+    box.gen(weir, items=10, items_per_request=10)
+    weir.wait_drained()
+    lane = weir.check_ledger()["up0"]["traces"]
+    assert (lane["delivered"], lane["rejected_by_upstream"]) == (10, 3)
+    assert outcomes(sink) == [0], "never sent again (U6)"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_backlog_is_joined_up_to_the_limit_and_passed_through(box, transport):
+    limit = 256 * 1024
+    sink = box.sink()
+    sink.listen(False)
+    weir = box.weir({"name": "up0", "endpoint": sink.url(transport), "max_request_size": "256KiB"})
+    items = scaled(20_000)
+    box.gen(weir, signal="logs", items=items, items_per_request=10, in_flight=2)
+    sink.listen(True)
+    weir.wait_drained()
+    stats = sink.stats("logs")
+    assert stats["distinct"] == items and stats["duplicates"] == 0
+    assert limit // 2 < stats["max_raw_bytes"] <= limit
+    assert stats["max_frames"] > 1, "stored frames back to back, as they lie on disk"
+    assert stats["requests"] < items / 10 / 2
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_upstream_with_a_smaller_limit(box, transport):
+    """413, or RESOURCE_EXHAUSTED on more than 1 MiB: halved until it fits; nothing is lost, nothing condemned."""
+    sink = box.sink()
+    sink.listen(False)
+    weir = box.weir(sink.url(transport))
+    box.gen(weir, signal="logs", items=4000, items_per_request=10, payload_bytes=20_000, in_flight=8)
+    sink.listen(True)
+    sink.mode(limit_bytes=600_000)
+    weir.wait_drained()
+    lane = weir.check_ledger()["up0"]["logs"]
+    assert lane["delivered"] == 4000 and lane["dead_lettered"] == 0, lane
+    assert sink.ids("logs") == set(range(4000)) and sink.stats("logs")["max_raw_bytes"] <= 600_000
+
+
+def test_headers_and_paths_of_exports(box):
+    sink = box.sink()
+    weir = box.weir({"name": "up0", "endpoint": sink.url("grpc"), "headers": {"x-tenant": "shop"}},
+                    {"name": "up1", "endpoint": sink.url("http"), "headers": {"x-tenant": "mill"}})
+    for signal in SIGNALS:
+        box.gen(weir, signal=signal, items=10)
+    weir.wait_drained()
+    for transport, tenant, kind in (("grpc", "shop", "application/grpc"), ("http", "mill", "application/x-protobuf")):
+        tries = sink.attempts(transport=transport)
+        assert {a["signal"] for a in tries} == set(SIGNALS)
+        for one in tries:
+            assert one["headers"]["x-tenant"] == tenant and one["headers"]["content-type"] == kind
+            assert one["headers"]["user-agent"].startswith("weir/") and one["headers"]["weir-batch"]
+            if transport == "grpc":
+                assert one["headers"]["te"] == "trailers" and one["headers"]["grpc-timeout"]
+            else:
+                assert one["headers"]["content-length"] == str(one["wire_bytes"])
+
+
+def test_connections_are_reused(box):
+    sink = box.sink()
+    weir = box.weir(sink.url("grpc"), sink.url("http"))
+    box.gen(weir, items=500, items_per_request=1)
+    weir.wait_drained()
+    peers = {t: {a["peer"] for a in sink.attempts(transport=t)} for t in TRANSPORTS}
+    assert len(peers["grpc"]) == 1 and len(peers["http"]) <= 12, peers
