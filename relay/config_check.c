@@ -146,7 +146,8 @@ void config_check(struct config_loader *loader)
     }
     // With other errors there may well be one that was not understood.
     if (loader->config->upstream_count == 0 && loader->code == WEIR_OK) {
-        struct config_place place = config_place_named(loader->input->file != NULL ? loader->input->file : "configuration");
+        struct config_place place =
+            config_place_named(loader->input->file != NULL ? loader->input->file : "configuration");
         config_complain(
             loader, &place,
             "no upstream says where to deliver: add one, for example weir run --upstream http://collector:4317");

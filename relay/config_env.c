@@ -51,7 +51,7 @@ static int headers_parse(struct config_map *map, char *text, struct weir_err *er
         if (part[0] == '\0')
             continue;
         if (equals == NULL)
-            return weir_fail(err, WEIR_E_INVALID, "'%.60s' is not name=value", part);
+            return weir_fail(err, WEIR_E_INVALID, "is not name=value,name=value"); // not shown: it may be a secret
         *equals = '\0';
         char *name = trim(part), *value = trim(equals + 1);
         if (!percent_decode(name) || !percent_decode(value))
@@ -235,9 +235,9 @@ void config_read_set(struct config_loader *loader, const char *set)
     const char *equals = strchr(set, '=');
     char *value = NULL;
     struct weir_err err;
-    if (equals == NULL) {
+    if (equals == NULL || equals == set) {
         struct config_place place = config_place_named("--set");
-        config_complain(loader, &place, "'%.60s' is not KEY=VALUE", set);
+        config_complain(loader, &place, "'%.60s' is not KEY=VALUE", equals == NULL ? set : "=");
         return;
     }
     // The key alone names the place: the value may be a secret.

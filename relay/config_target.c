@@ -180,7 +180,8 @@ int config_target_parse(const char *endpoint, enum config_protocol protocol, str
     }
     if (scheme == NULL)
         return weir_fail(err, WEIR_E_INVALID,
-                         SHOWN " has an unknown scheme (known are grpc://, grpcs://, http://, https://)", endpoint);
+                         "'%.*s' is an unknown scheme (known are grpc://, grpcs://, http://, https://)",
+                         (int)(mark + 3 - endpoint < 40 ? mark + 3 - endpoint : 40), endpoint);
     int result = pieces_cut(endpoint, authority, &pieces, err);
     if (result == WEIR_OK && pieces.host_len == 0)
         result = weir_fail(err, WEIR_E_INVALID, SHOWN " names no host", endpoint);

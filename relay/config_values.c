@@ -119,9 +119,10 @@ const char *config_duration_format(uint64_t ms, char out[CONFIG_NUMBER_TEXT])
 
 const char *config_size_format(uint64_t bytes, char out[CONFIG_NUMBER_TEXT])
 {
-    const struct unit *unit = size_units;
-    while (bytes == 0 ? unit->factor != 1 : bytes % unit->factor != 0)
-        unit++;
+    const struct unit *unit = &size_units[WEIR_COUNT(size_units) - 1]; // bytes
+    for (size_t i = 0; i < WEIR_COUNT(size_units) && bytes > 0; i++)
+        if (bytes % size_units[i].factor == 0 && size_units[i].factor > unit->factor)
+            unit = &size_units[i];
     snprintf(out, CONFIG_NUMBER_TEXT, "%" PRIu64 "%s", bytes / unit->factor, unit->name);
     return out;
 }
@@ -216,8 +217,10 @@ static int number_parse(const struct config_row *row, void *field, const char *t
         result = config_duration_parse(text, &value, err);
     else if (row->type == CONFIG_SIZE)
         result = config_size_parse(text, &value, err);
-    else if (!read_number(&p, &value) || *p != '\0')
+    else if (text[0] == '\0' || text[strspn(text, "0123456789")] != '\0')
         result = weir_fail(err, WEIR_E_INVALID, SHOWN " is not a whole number", text);
+    else if (!read_number(&p, &value))
+        value = UINT64_MAX; // too many digits: above every row's bounds
     if (result != WEIR_OK)
         return result;
     if (value < row->min || value > row->max) {
@@ -306,7 +309,7 @@ static int map_part(const struct config_row *row, void *target, char *part, stru
 {
     char *equals = strchr(part, '=');
     if (equals == NULL)
-        return weir_fail(err, WEIR_E_INVALID, SHOWN " is not name=value", part);
+        return weir_fail(err, WEIR_E_INVALID, "is not name=value,name=value"); // not shown: it may be a secret
     *equals = '\0';
     return config_map_set(target, part, equals + 1, err);
 }
