@@ -38,6 +38,7 @@ struct peer {
     pthread_mutex_t mutex;
     bool stopping;
     atomic_int accepted;
+    char last_head[8192]; // of the HTTP/1 peer, under the mutex
     struct peer_conn conns[PEER_CONNECTIONS];
 };
 
