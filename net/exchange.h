@@ -24,6 +24,7 @@ struct exchange {
     struct loop *loop;
     struct weir_slice method;              // "POST"
     struct weir_slice path;                // as sent, without the query
+    struct weir_slice query;               // HTTP/1.1: behind the '?', as sent; may be empty
     const struct exchange_header *headers; // without pseudo-headers; valid until the answer or gone
     size_t header_count;
     uint64_t content_length; // UINT64_MAX: not given

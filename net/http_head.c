@@ -130,8 +130,10 @@ static void read_target(struct http_head *head, const char *target, size_t len)
         target = path != NULL ? path : target;
     }
     const char *query = memchr(target, '?', len);
-    if (query != NULL)
+    if (query != NULL) {
+        head->query = (struct weir_slice){(const uint8_t *)query + 1, (size_t)(target + len - query - 1)};
         len = (size_t)(query - target);
+    }
     head->path = (struct weir_slice){(const uint8_t *)target, len};
 }
 

@@ -9,7 +9,8 @@
 
 struct http_head {
     struct weir_slice method;
-    struct weir_slice path; // without the query; of an absolute target only the path
+    struct weir_slice path;  // without the query; of an absolute target only the path
+    struct weir_slice query; // behind the '?'
     size_t header_count;
     bool old;                // HTTP/1.0
     bool keep_alive;         // the connection may carry another request

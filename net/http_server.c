@@ -70,6 +70,7 @@ static bool exchange_fill(struct http_conn *http, const struct http_head *head)
         .loop = http->conn.home->loop,
         .method = head->method,
         .path = head->path,
+        .query = head->query,
         .headers = http->headers,
         .header_count = head->header_count,
         .content_length = head->chunked ? UINT64_MAX : head->content_length,

@@ -34,7 +34,7 @@ def test_kill_9(box):
 
     def arrived():
         stats = sink.stats()
-        return sum(stats[s]["items"] for s in SIGNALS)
+        return sum(stats["signals"][s]["items"] for s in SIGNALS)
 
     for kill in range(KILLS):
         away = chance.random() < 0.2

@@ -154,7 +154,7 @@ class Sink:
 
     def stats(self, signal=None):
         stats = json.loads(self._do("GET", "/stats"))
-        return stats[signal] if signal else stats
+        return stats["signals"][signal] if signal else stats
 
     def ids(self, signal):
         return parse_ranges(self._do("GET", f"/ids/{signal}"))

@@ -27,9 +27,10 @@ static void answer_json(struct exchange *exchange, json_t *json)
 
 static void get_stats(struct sink *sink, struct exchange *exchange, struct weir_slice form)
 {
-    json_t *out = json_object();
+    json_t *out = json_object(), *signals = json_object();
     for (int i = 0; i < WEIR_SIGNALS; i++)
-        json_object_set_new(out, weir_signal_name((enum weir_signal)i), record_json(&sink->records[i]));
+        json_object_set_new(signals, weir_signal_name((enum weir_signal)i), record_json(&sink->records[i]));
+    json_object_set_new(out, "signals", signals);
     json_object_set_new(out, "listening", json_boolean(sink->server != NULL));
     json_object_set_new(out, "attempts", json_integer((json_int_t)sink->attempt_count));
     json_object_set_new(out, "connections", json_integer(sink->server ? server_connections(sink->server) : 0));
@@ -164,7 +165,9 @@ static void end(void *ctx, struct exchange *exchange)
     exchange->user = NULL;
     for (size_t i = 0; i < WEIR_COUNT(routes); i++) {
         if (is(exchange->method, routes[i].method) && is(exchange->path, routes[i].path)) {
-            routes[i].run(ctx, exchange, (struct weir_slice){form->data, form->len});
+            // Parameters come as a body or as a query.
+            struct weir_slice body = {form->data, form->len};
+            routes[i].run(ctx, exchange, body.len > 0 ? body : exchange->query);
             exchange = NULL;
             break;
         }

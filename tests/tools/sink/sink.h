@@ -43,7 +43,8 @@ void sink_cut(const struct exchange *exchange);
 // Opens the OTLP listeners on grpc_address and http_address. WEIR_E_IO.
 int sink_open(struct sink *sink, struct weir_err *err);
 
-// The control port (control.c): GET /stats, /ids/SIGNAL, /attempts; POST /mode, /listen (on=0, on=1), /reset.
+// The control port (control.c): GET /stats, /ids/SIGNAL, /attempts; POST /mode, /listen (on=0, on=1), /reset. Parameters
+// come as a body or as a query.
 extern const struct exchange_handler sink_control_handler;
 
 #endif
