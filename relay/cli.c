@@ -104,6 +104,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     for (size_t i = 0; i < WEIR_COUNT(simple); i++) {
         if (simple[i].key != key)
             continue;
+        assert(simple[i].text != NULL || simple[i].flag != NULL);
         if (simple[i].text != NULL)
             *simple[i].text = arg;
         else

@@ -186,6 +186,7 @@ static void bind_value(struct binder *binder, const struct config_row *row, size
 
 static void bind_section(struct binder *binder, const char *path, size_t upstream, const yaml_node_t *node);
 
+// NOLINTNEXTLINE(misc-no-recursion): bind_section calls it at the root alone
 static void bind_upstreams(struct binder *binder, const yaml_node_t *node)
 {
     struct config_place place = place_at(binder, &node->start_mark);
@@ -230,6 +231,7 @@ static void complain_unknown(struct binder *binder, const char *path, const char
 }
 
 // Binds the mapping that lies at `path` ("" is the root).
+// NOLINTNEXTLINE(misc-no-recursion): as deep as the table's keys, whatever the document holds
 static void bind_section(struct binder *binder, const char *path, size_t upstream, const yaml_node_t *node)
 {
     char shown[PATH_SIZE], where[PATH_SIZE + 8] = "";

@@ -205,7 +205,7 @@ Test(yaml, collects_all_errors_up_to_fifty)
                   "t.yaml:3:13: upstreams[0].endpoint: is missing\n");
     char yaml[2000] = UP;
     for (int i = 0; i < 60; i++)
-        sprintf(yaml + strlen(yaml), "k%d: 1\n", i);
+        snprintf(yaml + strlen(yaml), sizeof(yaml) - strlen(yaml), "k%d: 1\n", i);
     struct config config;
     struct config_errors errors;
     cr_assert_eq(load((struct config_input){0}, yaml, &config, &errors), WEIR_E_INVALID);
@@ -233,9 +233,9 @@ Test(yaml, has_limits)
     cr_assert_eq(config_load(&input, &config, &errors), WEIR_E_INVALID);
     config_errors_free(&errors);
 
-    size_t len = (size_t)sprintf(text, "upstreams:\n");
+    size_t len = (size_t)snprintf(text, 64, "upstreams:\n");
     for (int i = 0; i < 65; i++)
-        len += (size_t)sprintf(text + len, "- {name: u%d, endpoint: c}\n", i);
+        len += (size_t)snprintf(text + len, 64, "- {name: u%d, endpoint: c}\n", i);
     big.len = len;
     cr_assert_eq(config_load(&input, &config, &errors), WEIR_E_INVALID);
     cr_assert_str_eq(errors.texts[0], "big.yaml:66:3: more than 64 upstreams");
@@ -243,7 +243,7 @@ Test(yaml, has_limits)
 
     len = 0;
     for (int i = 0; i < 257; i++)
-        len += (size_t)sprintf(text + len, "k%d: 1\n", i);
+        len += (size_t)snprintf(text + len, 64, "k%d: 1\n", i);
     big.len = len;
     cr_assert_eq(config_load(&input, &config, &errors), WEIR_E_INVALID);
     cr_assert_str_eq(errors.texts[0], "big.yaml:1:1: a mapping of more than 256 keys");
