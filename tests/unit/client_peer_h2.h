@@ -101,7 +101,8 @@ static inline void h2_do_interim(struct h2_peer *peer, struct h2_request *reques
 
 static inline void h2_do_rst(struct h2_peer *peer, struct h2_request *request)
 {
-    nghttp2_submit_rst_stream(peer->session, 0, request->id, (uint32_t)atoi(request->path + strlen("/rst/")));
+    nghttp2_submit_rst_stream(peer->session, 0, request->id,
+                              (uint32_t)strtoul(request->path + strlen("/rst/"), NULL, 10));
 }
 
 // The answer is complete although more of the request might follow; then RST(NO_ERROR).
