@@ -36,7 +36,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fu
 TOOLS    := $(B)/weir-gen $(B)/weir-sink
 
 # The targets that `make help` lists. One that is asked for and has no rule is an error then, not "nothing to be done".
-.PHONY: tools $(shell sed -nE 's/^([a-z0-9-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
+.PHONY: tools fuzz-run $(shell sed -nE 's/^([a-z0-9-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .DEFAULT_GOAL := help
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -84,12 +84,26 @@ $(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(B)/librelay.a $(ARCHIVES)
 $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link)
+$(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/librelay.a $(ARCHIVES)
+	$(call say,LINK,$@)
+	$(link) -fsanitize=fuzzer
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 layers: $(ARCHIVES) $(B)/librelay.a ## prove by nm that storage, net and proto do not reach across
 	@tests/tools/layers.sh $(B)
 unit: $(UNITS) ## build and run the unit tests
 	@tests/tools/run-units.sh $(UNITS)
+schema-check: build/venv/.opentelemetry-proto-1.45.2 ## compare proto/'s schema with OTLP's official one (pip fetches it into build/venv)
+	@build/venv/bin/python tests/unit/check_schema.py proto
+build/venv/.opentelemetry-proto-%:
+	$(call say,VENV,opentelemetry-proto $*)
+	$(Q)mkdir -p build && python3 -m venv build/venv && \
+	  build/venv/bin/pip install -q --disable-pip-version-check opentelemetry-proto==$* && touch $@
+FUZZ_SECONDS ?= 20
+fuzz: ## run each fuzz target for FUZZ_SECONDS=20, with clang and sanitizers, from tests/fuzz/corpus
+	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined B=build/fuzz fuzz-run
+fuzz-run: $(FUZZERS)
+	@tests/fuzz/run.sh $(B) $(FUZZ_SECONDS) $(FUZZERS)
 e2e: $(B)/weir tools $(B)/tests/slow_fdatasync.so ## the real binaries against each other, in parallel (E2E="-k outage" for a part)
 	@WEIR_BUILD=$(B) /usr/bin/python3 -m pytest -p no:cacheprovider -n 4 -q -rs $(E2E) tests/e2e
 outage: E2E := -k "outage or kill" -s
