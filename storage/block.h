@@ -7,7 +7,10 @@
 #include "proto/base.h"
 #include "proto/err.h"
 
-#define BLOCK_RAW_BYTES_TARGET (1024u * 1024u) // a builder at or above it is sealed and not added to
+#define BLOCK_RAW_BYTES_TARGET   (1024u * 1024u)         // a builder at or above it is sealed and not added to
+#define BLOCK_RAW_BYTES_MAX      (1024u * 1024u * 1024u) // of all requests of one block
+#define BLOCK_ENVELOPE_BYTES_MAX (64u * 1024u)
+#define BLOCK_REQUESTS_MAX       (64u * 1024u)
 
 // --- writing: an open block belongs to one ingest loop -------------------------------------------------------------
 
@@ -25,10 +28,13 @@ struct block_builder;
 struct block_builder *block_builder_new(enum weir_signal signal, struct weir_slice envelope, int level);
 void block_builder_free(struct block_builder *builder);
 // Compresses one request into the frame: `raw` is not needed afterwards. WEIR_E_NOMEM leaves the builder unusable until
-// it is discarded (block_builder_discard): a half-fed frame is never sealed.
+// it is discarded (block_builder_discard): a half-fed frame is never sealed. WEIR_E_LIMIT (more than BLOCK_RAW_BYTES_MAX or
+// BLOCK_REQUESTS_MAX, or a second profiles request: those are not one request when they lie back to back) leaves it as it was.
 int block_builder_add(struct block_builder *builder, struct weir_slice raw, const struct block_request *request,
                       struct weir_err *err);
 void block_builder_discard(struct block_builder *builder);
+// Whether it should be sealed before the next request: the target is reached, or it holds a profiles request.
+bool block_builder_full(const struct block_builder *builder);
 size_t block_builder_raw_bytes(const struct block_builder *builder);
 uint32_t block_builder_requests(const struct block_builder *builder);
 
@@ -36,13 +42,16 @@ uint32_t block_builder_requests(const struct block_builder *builder);
 struct block {
     struct block *next; // for the chain given to spool_append; the writer's while it has the block
     void *owner;        // the caller's; handed back by the completion
+    void (*done)(struct block *block, int result); // the writer's: spool_append sets it
     enum weir_signal signal;
     uint32_t requests;
     uint64_t items;
     uint64_t raw_bytes;
-    struct weir_buf value; // header + envelope + request table + frame, as stored; the writer fills in the number
+    // header + envelope + frame + request table, as stored. The writer fills in the number, and takes the bytes away when it keeps
+    // them for those who read the newest blocks: empty in a completion with WEIR_OK.
+    struct weir_buf value;
 };
-// Finishes the frame. The block is the caller's until spool_append. WEIR_E_NOMEM: the builder must be discarded.
+// Finishes the frame; there must be a request in it. The block is the caller's until spool_append. WEIR_E_NOMEM: the builder must be discarded.
 int block_builder_seal(struct block_builder *builder, struct block **out, struct weir_err *err);
 void block_free(struct block *block);
 

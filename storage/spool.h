@@ -19,9 +19,9 @@ struct spool_reader;
 // --- life ------------------------------------------------------------------------------------------------------------
 
 struct spool_options {
-    const char *directory;  // made when missing (its parent must exist)
-    uint64_t max_bytes;     // of disk, all files together
-    uint64_t segment_bytes; // 1 MiB (tests) … 1 GiB, multiple of 1 MiB
+    const char *directory;      // made when missing (its parent must exist)
+    uint64_t max_bytes;         // of disk, all files together
+    uint64_t segment_bytes;     // 1 MiB (tests) … 1 GiB, multiple of 1 MiB
     uint64_t dead_letter_bytes; // of disk, part of max_bytes; 0: an eighth of max_bytes
     bool allow_network_filesystem;
     const char *holder; // written into LOCK, e.g. "weir pid 12 on host-a"
@@ -130,7 +130,7 @@ int spool_dead_letter_put(struct spool *spool, const struct spool_dead_letter *l
 // --- what a person sees: any thread, cheap, nothing grows with the backlog ------------------------------------------------
 
 #define SPOOL_HISTOGRAM_BUCKETS 16
-struct spool_histogram { // bucket i counts values <= bounds[i]; the last bound is infinite
+struct spool_histogram { // counts[i]: values <= bounds[i], those of lower buckets too; the last bound is infinite
     double bounds[SPOOL_HISTOGRAM_BUCKETS];
     uint64_t counts[SPOOL_HISTOGRAM_BUCKETS];
     double sum;

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cumulative counts at any block number: each block stores what came before it, so a backlog is one subtraction and nothing is
+// scanned. Numbers that readers passed lately are remembered, so that settling them reads nothing.
+#include "storage/spool_priv.h"
+
+struct mark mark_of(const struct spool_counts *counts, enum weir_signal signal, uint64_t number)
+{
+    return (struct mark){number, counts->blocks[signal], counts->items[signal], counts->raw_bytes[signal]};
+}
+
+struct mark spool_now(struct spool *spool, enum weir_signal signal)
+{
+    pthread_mutex_lock(&spool->lock);
+    struct mark now = mark_of(&spool->counts, signal, atomic_load(&spool->next_block));
+    pthread_mutex_unlock(&spool->lock);
+    return now;
+}
+
+void spool_note_border(struct spool *spool, uint64_t number, const struct spool_counts *counts)
+{
+    pthread_mutex_lock(&spool->borders_lock);
+    spool->borders[number % SPOOL_BORDERS].number_plus_1 = number + 1;
+    spool->borders[number % SPOOL_BORDERS].counts = *counts;
+    pthread_mutex_unlock(&spool->borders_lock);
+}
+
+static bool border_get(struct spool *spool, uint64_t number, struct spool_counts *out)
+{
+    pthread_mutex_lock(&spool->borders_lock);
+    bool found = spool->borders[number % SPOOL_BORDERS].number_plus_1 == number + 1;
+    if (found)
+        *out = spool->borders[number % SPOOL_BORDERS].counts;
+    pthread_mutex_unlock(&spool->borders_lock);
+    return found;
+}
+
+// From the segment that is being written, in the readers' turn. False: it was sealed meanwhile, or does not know.
+static bool active_counts(struct segment *segment, uint64_t number, struct spool_counts *out)
+{
+    struct spool *spool = segment->spool;
+    bool found = false;
+    turn_take(&spool->turn);
+    if (segment->file != NULL) {
+        MDB_txn *txn = segment_db_begin(&segment->file->db);
+        if (txn != NULL) {
+            found = segment_db_counts(&segment->file->db, txn, number, out);
+            segment_db_end(txn);
+        }
+    }
+    turn_give(&spool->turn);
+    return found;
+}
+
+static bool is_active(struct segment *segment)
+{
+    pthread_mutex_lock(&segment->spool->lock);
+    bool active = segment->spool->active == segment;
+    pthread_mutex_unlock(&segment->spool->lock);
+    return active;
+}
+
+static bool sealed_counts(struct segment *segment, uint64_t number, struct spool_counts *out)
+{
+    struct segment_map *map;
+    if (segment_get_map(segment, &map, NULL) != WEIR_OK)
+        return false;
+    if (number <= map->record.first) {
+        *out = map->record.before;
+        return true;
+    }
+    MDB_txn *txn = number <= map->end ? segment_db_begin(&map->db) : NULL;
+    if (txn == NULL)
+        return false;
+    bool found = segment_db_counts(&map->db, txn, number, out);
+    segment_db_end(txn);
+    return found;
+}
+
+// Counts at a number in [first block on disk, next_block). In a gap: those where the gap ends.
+static bool stored_counts(struct spool *spool, uint64_t number, struct spool_counts *out)
+{
+    while (number < atomic_load(&spool->next_block)) {
+        uint64_t limit;
+        struct segment *segment = catalog_pin(spool, number, &limit);
+        bool found = false;
+        if (segment != NULL) {
+            found = (is_active(segment) && active_counts(segment, number, out)) ||
+                    (!is_active(segment) && sealed_counts(segment, number, out));
+            segment_unpin(segment);
+        }
+        if (found)
+            return true;
+        if (limit == UINT64_MAX)
+            break;
+        number = limit;
+    }
+    return false;
+}
+
+struct mark spool_mark_at(struct spool *spool, enum weir_signal signal, uint64_t number)
+{
+    struct mark now = spool_now(spool, signal);
+    if (number >= now.number)
+        return now;
+    struct spool_counts counts;
+    struct block_header h;
+    if (border_get(spool, number, &counts))
+        return mark_of(&counts, signal, number);
+    if (newest_header(&spool->newest, number, &h))
+        return mark_of(&h.before, signal, number);
+    if (stored_counts(spool, number, &counts)) {
+        spool_note_border(spool, number, &counts);
+        return mark_of(&counts, signal, number);
+    }
+    now.number = number; // nothing is left behind it
+    return now;
+}
+
+int segment_end(struct segment *segment, uint64_t limit, uint64_t *end, struct spool_counts *counts,
+                struct weir_err *err)
+{
+    struct spool *spool = segment->spool;
+    pthread_mutex_lock(&spool->lock);
+    bool known = segment->end_known;
+    *end = segment->end;
+    *counts = segment->end_counts;
+    pthread_mutex_unlock(&spool->lock);
+    if (known)
+        return WEIR_OK;
+    struct segment_map *map;
+    int code = segment_get_map(segment, &map, err);
+    if (code != WEIR_OK)
+        return code;
+    *end = map->end;
+    *counts = map->end_counts;
+    if (map->end > limit) { // its last transaction was never acknowledged and was done again in the next segment
+        *end = limit;
+        MDB_txn *txn = segment_db_begin(&map->db);
+        if (txn == NULL || !segment_db_counts(&map->db, txn, limit, counts))
+            code = weir_fail(err, WEIR_E_NOMEM, "segment %llu: counts at its end", (unsigned long long)segment->first);
+        if (txn != NULL)
+            segment_db_end(txn);
+    }
+    if (code != WEIR_OK)
+        return code;
+    pthread_mutex_lock(&spool->lock);
+    segment->end_known = true;
+    segment->end = *end;
+    segment->end_counts = *counts;
+    pthread_mutex_unlock(&spool->lock);
+    return WEIR_OK;
+}
+
+bool spool_gap_at(struct spool *spool, uint64_t number, uint64_t *end)
+{
+    uint64_t next = atomic_load(&spool->next_block), limit, segment_stop;
+    struct spool_counts counts;
+    struct segment *segment = catalog_pin(spool, number, &limit);
+    bool gap = segment == NULL;
+    if (segment != NULL) {
+        if (!is_active(segment)) {
+            int code = segment_end(segment, limit, &segment_stop, &counts, NULL);
+            gap = code == WEIR_E_CORRUPT || (code == WEIR_OK && number >= segment_stop);
+        }
+        segment_unpin(segment);
+    }
+    *end = limit < next ? limit : next;
+    return gap && number < next;
+}

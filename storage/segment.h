@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// One LMDB file of blocks: written by appending (segment_file), then sealed and only read (segment_map). Private to storage.
+#ifndef WEIR_STORAGE_SEGMENT_H
+#define WEIR_STORAGE_SEGMENT_H
+
+#include "storage/format.h"
+#include "storage/lmdb_error.h"
+
+#define SEGMENT_PAGE           4096u
+#define SEGMENT_PAGES_SPARE    40u // kept free in every file, for the tree's own pages
+#define SEGMENT_DROP_STEP      (8u * 1024u * 1024u)
+#define SEGMENT_DROP_STEPS_MAX 128u
+
+// What both share: an environment with one database per signal, keys are block numbers.
+struct segment_db {
+    MDB_env *env;
+    MDB_dbi main;
+    MDB_dbi signal[WEIR_SIGNALS];
+};
+// A read transaction. On a file that is being written only while the writer is kept out (turn.h): nothing found may be
+// used after segment_db_end. NULL: out of memory or the environment has failed.
+MDB_txn *segment_db_begin(const struct segment_db *db);
+void segment_db_end(MDB_txn *txn);
+// The first block of the signal at or after `from`. WEIR_E_NOT_FOUND, WEIR_E_IO.
+int segment_db_find(const struct segment_db *db, MDB_txn *txn, enum weir_signal signal, uint64_t from, uint64_t *number,
+                    struct weir_slice *value);
+// One past the last number of any signal; `none` when the file holds no block.
+uint64_t segment_db_end_number(const struct segment_db *db, MDB_txn *txn, uint64_t none);
+// The header of exactly that block, of whatever signal. False: not there or damaged.
+bool segment_db_header(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct block_header *out);
+// The cumulative counts before `number`: from the block itself, else the one before it, else the next that can be read.
+bool segment_db_counts(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct spool_counts *out);
+
+// --- writing: one thread at a time -----------------------------------------------------------------------------------
+struct segment_file {
+    struct segment_db db;
+    uint64_t bytes;     // of the file, all of them taken from the disk when it was made
+    uint64_t last_page; // that is used
+};
+// Makes `path` anew with its space allocated, so that a full disk is met here and not in a commit. Durable apart from its name.
+// WEIR_E_FULL, WEIR_E_IO.
+int segment_file_create(const char *path, uint64_t bytes, struct segment_file **out, struct weir_err *err);
+// Writes the segment's record, the first thing a new segment gets. Durable.
+int segment_file_start(struct segment_file *file, const struct segment_record *record, struct weir_err *err);
+// Whether a value of that length fits beside `pages` that others of the same transaction take; adds its own to *pages.
+bool segment_file_fits(const struct segment_file *file, size_t value_bytes, uint64_t *pages);
+// Size of the file that a value of that length needs for itself.
+uint64_t segment_bytes_for(size_t value_bytes);
+// Puts `n` blocks of the chain in one transaction, numbered from `number`; stamps their headers and moves *counts on.
+// WEIR_OK: on stable storage. WEIR_E_FULL with *again: the map was full, nothing happened to the file. Else the file must not be written again.
+int segment_file_append(struct segment_file *file, struct block *chain, size_t n, uint64_t number,
+                        struct spool_counts *counts, bool *again, struct weir_err *err);
+// Closes it. With `path`, gives back the disk space behind its last page.
+void segment_file_close(struct segment_file *file, const char *path);
+
+// --- reading a sealed file: any thread --------------------------------------------------------------------------------
+struct segment_map {
+    struct segment_db db;
+    uint8_t *base; // NULL when not known: then memory is not dropped behind
+    uint64_t bytes;
+    struct segment_record record;
+    uint64_t end;
+    struct spool_counts end_counts;
+    int fd;
+    // Places 8 MiB apart that a reader has passed, to be dropped once every lane is beyond `number`.
+    struct {
+        uint64_t number, offset;
+    } steps[SEGMENT_DROP_STEPS_MAX];
+    size_t steps_n;
+    uint64_t dropped;
+};
+// WEIR_E_CORRUPT: damaged (checked before LMDB touches it); WEIR_E_FORMAT: newer; WEIR_E_IO, WEIR_E_NOMEM.
+int segment_map_open(const char *path, uint64_t first, struct segment_map **out, struct weir_err *err);
+void segment_map_close(struct segment_map *map);
+// Notes that a reader is at `value` of block `number`, and gives back the memory of what lies before `passed`. Not thread-safe.
+void segment_map_passed(struct segment_map *map, const uint8_t *value, uint64_t number, uint64_t passed);
+
+#endif

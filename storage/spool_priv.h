@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// The spool's inside, shared by the files that make it: spool_open (life), catalog (segments), position (cumulative counts), writer,
+// keeper, lane (ledger), reader, dead_letter, stats. Private to storage.
+//
+// Locks, in the order in which they may be taken: state_lock, lanes_lock, segment.open_lock, turn, lock, then newest.lock
+// and borders_lock. No lock is held over a callback. `lock` and `lanes_lock` are never held over disk I/O.
+#ifndef WEIR_STORAGE_SPOOL_PRIV_H
+#define WEIR_STORAGE_SPOOL_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "storage/intervals.h"
+#include "storage/newest.h"
+#include "storage/segment.h"
+#include "storage/spool.h"
+#include "storage/state.h"
+#include "storage/turn.h"
+
+#define SPOOL_TXN_BYTES          (32u * 1024u * 1024u) // of values in one transaction
+#define SPOOL_DISK_RESERVE       (8u * 1024u * 1024u)  // of the file system, never given to a segment
+#define SPOOL_STATE_INTERVAL_NS  100000000u
+#define SPOOL_STATE_BLOCKS       64u
+#define SPOOL_PROBE_INTERVAL_NS  1000000000u
+#define SPOOL_TRUNCATE_STEP      (16u * 1024u * 1024u)
+#define SPOOL_PATH_MAX           4096u
+#define SPOOL_BORDERS            1024u
+#define SPOOL_SEGMENT_NAME       "seg-%020llu.mdb"
+#define SPOOL_SEGMENT_NAME_BYTES 28u
+
+// A segment in the catalog. The active one has a file and no map, a sealed one a map while somebody uses it.
+struct segment {
+    struct pin pin; // views release the segment through it
+    struct spool *spool;
+    uint64_t first;
+    struct segment_file *file; // set and cleared by the writer, in its turn
+    pthread_mutex_t open_lock;
+    struct segment_map *map; // opened under open_lock; closed by the keeper when refs is 0
+    unsigned refs;           // under spool.lock
+    uint64_t used_ns;        // when it was last pinned
+    bool end_known;          // under spool.lock: end and end_counts
+    uint64_t end;
+    struct spool_counts end_counts;
+};
+
+struct spool_lane {
+    struct spool *spool;
+    struct lane_record record; // under lanes_lock, like all below
+    bool attached;
+    bool dirty;
+    uint64_t oldest_number, oldest_received_ns; // of the first pending block, as last looked up
+};
+
+struct dead_letters; // dead_letter.c
+
+struct spool {
+    char *directory;
+    int directory_fd, lock_fd;
+    uint64_t max_bytes, segment_bytes, dead_letter_bytes;
+    void (*on_commit)(void *ctx);
+    void *ctx;
+
+    pthread_mutex_t lock; // catalog, position, statistics
+    struct segment **segments;
+    size_t segments_n, segments_cap;
+    struct segment **doomed; // unlinked, but a view still pins them
+    size_t doomed_n, doomed_cap;
+    struct segment *active; // the last of the catalog while it has a file
+    uint64_t maps_opened;
+    uint32_t set_aside;         // damaged files, in this run
+    struct spool_counts counts; // before next_block
+    _Atomic uint64_t next_block;
+    _Atomic int state;
+    _Atomic uint64_t active_room_pages;
+    char reason[256];
+    uint64_t used_bytes, disk_free_bytes;
+    uint64_t commits, committed_requests, commit_failures;
+    struct spool_histogram commit_seconds, requests_per_commit;
+    struct segment_file *spare; // the next segment, made ahead
+    char spare_path[SPOOL_PATH_MAX];
+    uint64_t temporaries; // names handed out
+
+    struct turn turn; // who may use the active segment's file
+    struct newest newest;
+
+    pthread_mutex_t borders_lock; // counts at numbers that were passed lately
+    struct {
+        uint64_t number_plus_1; // 0: empty
+        struct spool_counts counts;
+    } borders[SPOOL_BORDERS];
+
+    pthread_mutex_t lanes_lock;
+    struct spool_lane *lanes[STATE_LANES_MAX];
+    size_t lanes_n;
+    unsigned settled_blocks; // since the last state commit
+    bool lanes_dirty;
+    bool state_was_lost;     // lanes made in this run start at the oldest block: rather twice than never
+    _Atomic uint64_t passed; // every lane is beyond all numbers below it
+
+    pthread_mutex_t state_lock;
+    struct state *lane_state;
+
+    struct dead_letters *dead_letters;
+
+    pthread_mutex_t queue_lock;
+    pthread_cond_t queue_filled;
+    struct block *queue_head, **queue_tail;
+    bool queue_closed;
+    pthread_t writer;
+    bool writer_started;
+
+    pthread_mutex_t keeper_lock;
+    pthread_cond_t keeper_woken;
+    bool keeper_wake, keeper_stop;
+    pthread_t keeper;
+    bool keeper_started;
+};
+
+// --- spool_dir.c: the directory and its files ---------------------------------------------------------------------------
+int spool_path(const struct spool *spool, const char *name, char out[SPOOL_PATH_MAX], struct weir_err *err);
+int spool_segment_path(const struct spool *spool, uint64_t first, char out[SPOOL_PATH_MAX], struct weir_err *err);
+int spool_sync_directory(struct spool *spool, struct weir_err *err);
+// Number in a segment's name; false: it is not one.
+bool spool_segment_number(const char *name, uint64_t *first);
+int spool_set_aside(struct spool *spool, const char *name, struct weir_err *err); // to <name>.damaged
+// Opens, checks and locks the directory. Nothing in it is changed but LOCK, and that only by spool_dir_sign.
+int spool_dir_open(struct spool *spool, const struct spool_options *options, struct weir_err *err);
+int spool_dir_sign(struct spool *spool, const char *holder, struct weir_err *err);
+typedef int (*spool_file_fn)(void *ctx, const char *name, struct weir_err *err);
+int spool_dir_each(const struct spool *spool, spool_file_fn each, void *ctx, struct weir_err *err);
+uint64_t spool_dir_used_bytes(const struct spool *spool);
+
+// --- catalog.c ----------------------------------------------------------------------------------------------------------
+struct segment *segment_new(struct spool *spool, uint64_t first);
+void segment_free(struct segment *segment);
+// Adds it in order of `first`. An entry with the same number must be gone.
+bool catalog_add(struct spool *spool, struct segment *segment);
+void catalog_remove(struct spool *spool, struct segment *segment);
+// Pins the segment that `number` falls in: the last that begins at or before it. *limit: where the next begins, UINT64_MAX for the last
+// one; whatever the segment holds from there on does not count. NULL: before the first segment, *limit is its number.
+struct segment *catalog_pin(struct spool *spool, uint64_t number, uint64_t *limit);
+void segment_pin(struct segment *segment); // one more, by someone who has it pinned
+void segment_unpin(struct segment *segment);
+// The map of a pinned, sealed segment; opened when it is not. WEIR_E_CORRUPT: the file was set aside and left the catalog.
+int segment_get_map(struct segment *segment, struct segment_map **out, struct weir_err *err);
+
+// --- position.c: cumulative counts at any number ------------------------------------------------------------------------
+struct mark mark_of(const struct spool_counts *counts, enum weir_signal signal, uint64_t number);
+struct mark spool_now(struct spool *spool, enum weir_signal signal);
+void spool_note_border(struct spool *spool, uint64_t number, const struct spool_counts *counts);
+struct mark spool_mark_at(struct spool *spool, enum weir_signal signal, uint64_t number);
+// The counts where a pinned sealed segment ends, and its end.
+int segment_end(struct segment *segment, uint64_t limit, uint64_t *end, struct spool_counts *counts,
+                struct weir_err *err);
+// Whether no file holds block `number` (< next_block); *end is then the first number that one may hold.
+bool spool_gap_at(struct spool *spool, uint64_t number, uint64_t *end);
+
+// --- state of the spool (spool.c) -----------------------------------------------------------------------------------------
+void spool_set_state(struct spool *spool, enum spool_state state, const char *reason);
+int spool_state_of(int code); // WEIR_E_FULL -> SPOOL_FULL, else SPOOL_FAILED
+void spool_destroy(struct spool *spool);
+
+// --- lane.c ---------------------------------------------------------------------------------------------------------------
+int lane_load(void *ctx, const struct lane_record *record, struct weir_err *err); // a state_lane_fn; ctx: spool
+void lanes_stop_following(struct spool *spool);
+void lanes_update_passed(struct spool *spool);
+// Whether every lane has passed a sealed, pinned segment; lanes without a block in it are moved past it.
+bool lanes_passed(struct spool *spool, struct segment *segment, uint64_t limit);
+// Makes the state durable when something changed since, or `always`. WEIR_E_IO, WEIR_E_FULL: it will be tried again.
+int state_commit(struct spool *spool, bool always, struct weir_err *err);
+
+// --- reader.c -------------------------------------------------------------------------------------------------------------
+// When the first block of `signal` in [from, end) was received; 0 when there is none that can be read.
+uint64_t spool_received_at(struct spool *spool, enum weir_signal signal, uint64_t from, uint64_t end);
+
+// --- stats.c --------------------------------------------------------------------------------------------------------------
+void histograms_init(struct spool *spool);
+void histogram_add(struct spool_histogram *histogram, double value); // under spool.lock
+
+// --- writer.c, keeper.c -----------------------------------------------------------------------------------------------------
+void *writer_main(void *spool);
+void *keeper_main(void *spool);
+void keeper_wake(struct spool *spool);
+// Whether a file of that size may be made, by the size limit and the file system's free space. WEIR_OK, WEIR_E_FULL.
+int keeper_room_for(struct spool *spool, uint64_t bytes, struct weir_err *err);
+void keeper_count_space(struct spool *spool);
+void keeper_make_spare(struct spool *spool);
+
+// --- dead_letter.c ----------------------------------------------------------------------------------------------------------
+int dead_letters_open(struct spool *spool, bool *damaged, struct weir_err *err);
+void dead_letters_close(struct spool *spool);
+void dead_letters_stats(struct spool *spool, struct spool_stats *out);
+uint64_t dead_letters_reserve(struct spool *spool); // bytes of the quota that segments leave free
+
+#endif

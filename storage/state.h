@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// state.mdb: where every lane stands and its ledger, in one transaction each time. A few pages, allocated when it is made, so that a
+// full disk cannot stop deliveries from being recorded. Private to storage.
+#ifndef WEIR_STORAGE_STATE_H
+#define WEIR_STORAGE_STATE_H
+
+#include "storage/format.h"
+#include "storage/intervals.h"
+#include "storage/lmdb_error.h"
+
+#define STATE_BYTES          (4u * 1024u * 1024u)
+#define STATE_LANES_MAX      64u
+#define STATE_UPSTREAM_BYTES 255u // of a name
+
+struct lane_record {
+    enum weir_signal signal;
+    char upstream[STATE_UPSTREAM_BYTES + 1];
+    // Items. accepted = accepted_before + what came since follow_from while following.
+    uint64_t accepted_before, delivered, rejected_by_upstream, dead_lettered, evicted, discarded;
+    bool following;
+    struct mark follow_from;
+    struct interval_set set;
+};
+
+struct state_record {
+    uint64_t next_block; // at least: numbers below it have been used
+    struct spool_counts counts;
+};
+
+struct state;
+// Opens what is there (not written before the first state_save), after a check. WEIR_E_NOT_FOUND, _CORRUPT, _FORMAT, _IO.
+int state_open(const char *path, struct state **out, struct weir_err *err);
+// Makes `path`: allocated, durable apart from its name. WEIR_E_FULL, WEIR_E_IO.
+int state_create(const char *path, struct state **out, struct weir_err *err);
+void state_close(struct state *state);
+// Calls `each` for every lane; a code other than WEIR_OK from it ends the walk and is returned.
+typedef int (*state_lane_fn)(void *ctx, const struct lane_record *lane, struct weir_err *err);
+int state_load(struct state *state, struct state_record *out, state_lane_fn each, void *ctx, struct weir_err *err);
+// One durable transaction. After a failure the state must be closed and opened again.
+int state_save(struct state *state, const struct state_record *record, const struct lane_record *const *lanes, size_t n,
+               struct weir_err *err);
+
+#endif

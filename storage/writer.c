@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+// The writer thread. Happy path: take all that waits, one transaction, default durability, then the completions: what queues up during
+// one commit is the next group. The active segment is full: the next one, made ahead by the keeper, gets its record and its name, and
+// the old one is sealed.
+//
+// Failure. A commit that failed may or may not have reached the disk, and may show up after a restart. What keeps this sound:
+//   1. A file whose commit failed is never written again. It is sealed where the last good commit ended.
+//   2. A segment holds blocks only up to where the next one begins, by name. The same blocks are done again, with the same numbers, in a new
+//      segment that begins there; what the failed file may still show is behind its border. One redo, then the callers are told.
+//   3. When that fails as well, the file is opened and looked at. Blocks that are not there leave their numbers free. Blocks that are
+//      there, or a file that cannot be read, use the numbers up: they count as stored though nobody was told so (the clients will
+//      send them again), and other data never gets their numbers.
+//   4. OK is said in one place, after an mdb_txn_commit that returned 0 in a file with its name durable.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "storage/spool_priv.h"
+
+void spool_append(struct spool *spool, struct block *chain, spool_done_fn done)
+{
+    struct block **tail = &chain;
+    for (struct block *block = chain; block != NULL; block = block->next) {
+        block->done = done;
+        tail = &block->next;
+    }
+    if (chain == NULL)
+        return;
+    pthread_mutex_lock(&spool->queue_lock);
+    assert(!spool->queue_closed);
+    *spool->queue_tail = chain;
+    spool->queue_tail = tail;
+    pthread_cond_signal(&spool->queue_filled);
+    pthread_mutex_unlock(&spool->queue_lock);
+}
+
+// Everything that waits. NULL: the spool closes, and all is done.
+static struct block *queue_take(struct spool *spool)
+{
+    pthread_mutex_lock(&spool->queue_lock);
+    while (spool->queue_head == NULL && !spool->queue_closed)
+        pthread_cond_wait(&spool->queue_filled, &spool->queue_lock);
+    struct block *chain = spool->queue_head;
+    spool->queue_head = NULL;
+    spool->queue_tail = &spool->queue_head;
+    pthread_mutex_unlock(&spool->queue_lock);
+    return chain;
+}
+
+// Gives `n` blocks back; returns the rest. A callback may free its block.
+static struct block *complete(struct block *chain, size_t n, int code)
+{
+    while (n-- > 0) {
+        struct block *next = chain->next;
+        chain->next = NULL;
+        chain->done(chain, code);
+        chain = next;
+    }
+    return chain;
+}
+
+// The next segment's file: the spare, or one made here when the keeper is behind or the block is larger than a segment.
+static int take_file(struct spool *spool, uint64_t bytes, struct segment_file **file, char path[SPOOL_PATH_MAX],
+                     struct weir_err *err)
+{
+    pthread_mutex_lock(&spool->lock);
+    *file = spool->spare != NULL && spool->spare->bytes >= bytes ? spool->spare : NULL;
+    if (*file != NULL) {
+        spool->spare = NULL;
+        memcpy(path, spool->spare_path, SPOOL_PATH_MAX);
+    }
+    unsigned long long temporary = spool->temporaries++;
+    pthread_mutex_unlock(&spool->lock);
+    if (*file != NULL)
+        return WEIR_OK;
+    if (bytes < spool->segment_bytes)
+        bytes = spool->segment_bytes;
+    char name[64];
+    snprintf(name, sizeof(name), "next-%llu.tmp", temporary);
+    int code = spool_path(spool, name, path, err);
+    if (code == WEIR_OK)
+        code = keeper_room_for(spool, bytes, err);
+    return code == WEIR_OK ? segment_file_create(path, bytes, file, err) : code;
+}
+
+static void publish_active(struct spool *spool, struct segment *segment)
+{
+    pthread_mutex_lock(&spool->lock);
+    spool->active = segment;
+    pthread_mutex_unlock(&spool->lock);
+    struct segment_file *file = segment != NULL ? segment->file : NULL;
+    atomic_store(&spool->active_room_pages, file != NULL ? file->bytes / SEGMENT_PAGE - file->last_page : 0);
+}
+
+// Closes the active segment's file; readers map it from now on. `path` NULL after a failure: the file is left as it is.
+static void seal_active(struct spool *spool, const char *path)
+{
+    struct segment *segment = spool->active;
+    if (segment == NULL)
+        return;
+    turn_take(&spool->turn);
+    struct segment_file *file = segment->file;
+    segment->file = NULL;
+    segment_file_close(file, path);
+    publish_active(spool, NULL);
+    turn_give(&spool->turn);
+}
+
+// Takes a segment without a block in it out of the catalog, so that another can have its number.
+static void drop_if_empty(struct spool *spool, uint64_t first)
+{
+    uint64_t limit;
+    struct segment *segment = catalog_pin(spool, first, &limit);
+    if (segment == NULL)
+        return;
+    if (segment->first == first)
+        catalog_remove(spool, segment);
+    segment_unpin(segment);
+}
+
+// Record, name, directory: from here on the file is segment `first`.
+static int name_file(struct spool *spool, struct segment_file *file, const char *temporary, uint64_t first,
+                     struct weir_err *err)
+{
+    struct segment_record record = {.first = first, .created_ns = weir_now_unix_ns(), .before = spool->counts};
+    char path[SPOOL_PATH_MAX];
+    int code = spool_segment_path(spool, first, path, err);
+    if (code == WEIR_OK)
+        code = segment_file_start(file, &record, err);
+    if (code == WEIR_OK && rename(temporary, path) != 0)
+        code = errno_fail(err, "rename to", path);
+    return code == WEIR_OK ? spool_sync_directory(spool, err) : code;
+}
+
+// A new active segment that begins at next_block. The old one is sealed once the new one is there, so that a failure leaves
+// it for blocks that still fit.
+static int next_segment(struct spool *spool, uint64_t bytes, struct weir_err *err)
+{
+    char temporary[SPOOL_PATH_MAX], old_path[SPOOL_PATH_MAX];
+    struct segment_file *file = NULL;
+    uint64_t first = atomic_load(&spool->next_block);
+    struct segment *segment = segment_new(spool, first);
+    int code = segment == NULL ? weir_fail(err, WEIR_E_NOMEM, "next segment: out of memory")
+                               : take_file(spool, bytes, &file, temporary, err);
+    if (code == WEIR_OK)
+        code = name_file(spool, file, temporary, first, err);
+    if (code != WEIR_OK) {
+        segment_file_close(file, NULL);
+        if (file != NULL)
+            unlink(temporary);
+        segment_free(segment);
+        return code;
+    }
+    if (spool->active != NULL) {
+        bool path = spool_segment_path(spool, spool->active->first, old_path, NULL) == WEIR_OK;
+        seal_active(spool, path && spool->active->first != first ? old_path : NULL);
+    }
+    drop_if_empty(spool, first);
+    segment->file = file;
+    if (!catalog_add(spool, segment)) {
+        segment->file = NULL;
+        segment_file_close(file, NULL);
+        segment_free(segment);
+        return weir_fail(err, WEIR_E_NOMEM, "next segment: out of memory");
+    }
+    publish_active(spool, segment);
+    keeper_wake(spool); // to make the next spare
+    return WEIR_OK;
+}
+
+// After a commit that returned OK, or whose blocks must count as stored: the numbers are used and the blocks can be read.
+static void advance(struct spool *spool, struct block *chain, size_t n, const struct spool_counts *counts, bool keep)
+{
+    uint64_t number = atomic_load(&spool->next_block);
+    if (!keep)
+        newest_restart(&spool->newest, number + n);
+    for (size_t i = 0; i < n && keep; i++, chain = chain->next)
+        newest_add(&spool->newest, number + i, chain);
+    pthread_mutex_lock(&spool->lock);
+    spool->counts = *counts;
+    atomic_store(&spool->next_block, number + n);
+    pthread_mutex_unlock(&spool->lock);
+}
+
+// One transaction in the active segment, in the writer's turn.
+static int commit(struct spool *spool, struct block *chain, size_t n, struct spool_counts *counts, bool *again,
+                  struct weir_err *err)
+{
+    struct segment_file *file = spool->active->file;
+    uint64_t begun_ns = weir_now_ns(), requests = 0;
+    turn_take(&spool->turn);
+    int code = segment_file_append(file, chain, n, atomic_load(&spool->next_block), counts, again, err);
+    turn_give(&spool->turn);
+    double seconds = (double)(weir_now_ns() - begun_ns) / 1e9;
+    for (struct block *block = chain; n > 0; n--, block = block->next)
+        requests += block->requests;
+    pthread_mutex_lock(&spool->lock);
+    if (code == WEIR_OK) {
+        spool->commits++;
+        spool->committed_requests += requests;
+        histogram_add(&spool->commit_seconds, seconds);
+        histogram_add(&spool->requests_per_commit, (double)requests);
+    } else if (!*again) {
+        spool->commit_failures++;
+    }
+    pthread_mutex_unlock(&spool->lock);
+    atomic_store(&spool->active_room_pages, file->bytes / SEGMENT_PAGE - file->last_page);
+    return code;
+}
+
+// Whether segment `first`, whose commit failed, may show blocks from `number` on: it does, or cannot be read.
+static bool may_show(struct spool *spool, uint64_t first, uint64_t number)
+{
+    char path[SPOOL_PATH_MAX];
+    struct segment_map *map;
+    if (spool_segment_path(spool, first, path, NULL) != WEIR_OK || segment_map_open(path, first, &map, NULL) != WEIR_OK)
+        return true;
+    bool shows = map->end > number;
+    segment_map_close(map);
+    return shows;
+}
+
+// Seals the segment whose commit failed and does the same blocks again, once. See the head of this file.
+static int redo(struct spool *spool, struct block *chain, size_t n, struct spool_counts *counts, struct weir_err *err)
+{
+    uint64_t number = atomic_load(&spool->next_block), failed[2] = {spool->active->first, 0};
+    uint64_t bytes = spool->active->file->bytes; // they fitted in there
+    size_t failed_n = 1;
+    bool again = false, used = false;
+    seal_active(spool, NULL);
+    int code = next_segment(spool, bytes, err);
+    if (code == WEIR_OK) {
+        code = commit(spool, chain, n, counts, &again, err);
+        if (code == WEIR_OK)
+            return WEIR_OK;
+        failed[failed_n++] = spool->active->first;
+        seal_active(spool, NULL);
+    }
+    for (size_t i = 0; i < failed_n; i++)
+        used = used || may_show(spool, failed[i], number);
+    if (!used) {
+        drop_if_empty(spool, number);
+        return code;
+    }
+    struct spool_counts after = spool->counts;
+    struct block *block = chain;
+    for (size_t i = 0; i < n; i++, block = block->next) {
+        after.blocks[block->signal]++;
+        after.items[block->signal] += block->items;
+        after.raw_bytes[block->signal] += block->raw_bytes;
+        after.stored_bytes += block->value.len;
+    }
+    advance(spool, chain, n, &after, false);
+    return code;
+}
+
+// How many blocks of the chain go into the active segment, in one transaction.
+static size_t how_many_fit(struct spool *spool, const struct block *chain)
+{
+    size_t n = 0;
+    uint64_t pages = 0, bytes = 0;
+    if (spool->active == NULL)
+        return 0;
+    for (; chain != NULL; chain = chain->next, n++) {
+        bytes += chain->value.len;
+        if ((n > 0 && bytes > SPOOL_TXN_BYTES) || !segment_file_fits(spool->active->file, chain->value.len, &pages))
+            break;
+    }
+    return n;
+}
+
+// Stores the first blocks of the chain, as many as fit; *n says how many the result is about.
+static int store(struct spool *spool, struct block *chain, size_t *n, struct weir_err *err)
+{
+    uint64_t bytes = segment_bytes_for(chain->value.len);
+    struct spool_counts counts = spool->counts;
+    bool again = true;
+    int code = WEIR_E_FULL;
+    // Twice at most: when the map is full though it was not reckoned to be, nothing happened to the file, and a new one takes the block.
+    for (unsigned tries = 0; again && tries < 2; tries++) {
+        *n = tries == 0 ? how_many_fit(spool, chain) : 0;
+        if (*n == 0) {
+            *n = 1;
+            code = chain->value.len > BLOCK_VALUE_MAX
+                       ? weir_fail(err, WEIR_E_FULL, "block of %zu bytes", chain->value.len)
+                       : next_segment(spool, bytes, err);
+            if (code != WEIR_OK)
+                return code;
+            *n = how_many_fit(spool, chain);
+            assert(*n > 0);
+        }
+        code = commit(spool, chain, *n, &counts, &again, err);
+    }
+    if (code != WEIR_OK && !again)
+        code = redo(spool, chain, *n, &counts, err);
+    if (code == WEIR_OK)
+        advance(spool, chain, *n, &counts, true);
+    return code;
+}
+
+void *writer_main(void *arg)
+{
+    struct spool *spool = arg;
+    struct block *chain;
+    while ((chain = queue_take(spool)) != NULL) {
+        while (chain != NULL) {
+            struct weir_err err = {0};
+            size_t n;
+            int code = store(spool, chain, &n, &err);
+            if (code == WEIR_OK && spool->on_commit != NULL)
+                spool->on_commit(spool->ctx);
+            if (code != WEIR_OK) {
+                code = code == WEIR_E_FULL ? WEIR_E_FULL : WEIR_E_IO;
+                spool_set_state(spool, spool_state_of(code), err.text);
+                keeper_wake(spool);
+            }
+            chain = complete(chain, n, code);
+        }
+    }
+    return NULL;
+}
