@@ -10,6 +10,7 @@
 #include <h2o.h>
 #include <h2o/http1.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/socket.h>
 
@@ -33,8 +34,11 @@ struct admin_connection {
 
 struct admin {
     struct admin_view view;
-    struct loop *loop;
+    struct loop *loop; // the thread's: made, run and freed in it
     pthread_t thread;
+    sem_t started, stop_sent;
+    int start_code; // valid once `started`
+    struct weir_err start_err;
     struct listener listener; // bound by net, accepting here
     h2o_socket_t *listening;  // NULL: not any more
     h2o_globalconf_t config;
@@ -134,6 +138,12 @@ static void cut_unread_answers(struct admin *admin, uint64_t now_ns)
     }
 }
 
+static void await(sem_t *sem)
+{
+    while (sem_wait(sem) != 0)
+        assert(errno == EINTR);
+}
+
 // --- the thread -------------------------------------------------------------------------------------------------------
 
 static void on_sample(struct loop_timer *timer)
@@ -166,25 +176,8 @@ static void on_stop(struct loop_message *message)
         loop_timer_set(admin->loop, &admin->stop_timer, STOP_MS, on_stop_late);
 }
 
-static void *run(void *data)
-{
-    struct admin *admin = data;
-    pthread_setname_np(pthread_self(), "admin");
-    admin->listening =
-        h2o_evloop_socket_create(loop_evloop(admin->loop), admin->listener.fd, H2O_SOCKET_FLAG_DONT_READ);
-    admin->listening->data = admin;
-    on_sample(&admin->sample_timer); // the first one; it also starts to accept
-    loop_run(admin->loop);
-    loop_timer_clear(&admin->stop_timer);
-    loop_poll(admin->loop, 0); // h2o frees closed sockets in its next turn
-    h2o_context_dispose(&admin->context);
-    return NULL;
-}
-
 static void set_up_h2o(struct admin *admin)
 {
-    // The default would put a large body into a temporary file; here there are none.
-    h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX;
     h2o_config_init(&admin->config);
     admin->config.server_name = h2o_iovec_init(H2O_STRLIT("weir"));
     admin->config.http1.upgrade_to_http2 = 0; // neither by preface nor by Upgrade: this h2o's HTTP/2 has known holes
@@ -198,6 +191,37 @@ static void set_up_h2o(struct admin *admin)
     h2o_context_init(&admin->context, loop_evloop(admin->loop), &admin->config);
     admin->accept.ctx = &admin->context;
     admin->accept.hosts = admin->config.hosts;
+}
+
+static void serve(struct admin *admin)
+{
+    set_up_h2o(admin);
+    admin->listening =
+        h2o_evloop_socket_create(loop_evloop(admin->loop), admin->listener.fd, H2O_SOCKET_FLAG_DONT_READ);
+    admin->listening->data = admin;
+    on_sample(&admin->sample_timer); // the first one; it also starts to accept
+    loop_run(admin->loop);
+    loop_timer_clear(&admin->stop_timer);
+    loop_poll(admin->loop, 0); // h2o frees closed sockets in its next turn
+    h2o_context_dispose(&admin->context);
+    h2o_config_dispose(&admin->config);
+}
+
+// h2o's sockets take their buffers from a cache of the thread that made them, without a lock: the loop must live and die in the
+// one thread that uses it.
+static void *run(void *data)
+{
+    struct admin *admin = data;
+    pthread_setname_np(pthread_self(), "admin");
+    admin->start_code = loop_new(&admin->loop, &admin->start_err);
+    bool started = admin->start_code == WEIR_OK;
+    sem_post(&admin->started);
+    if (!started)
+        return NULL;
+    serve(admin);
+    await(&admin->stop_sent); // the sender has left loop_send
+    loop_free(admin->loop);
+    return NULL;
 }
 
 static int start_thread(struct admin *admin, struct weir_err *err)
@@ -223,26 +247,31 @@ int admin_start(struct relay *relay, struct admin **out, struct weir_err *err)
     int code = listener_bind(&admin->listener, relay->config->admin.endpoint, err);
     if (code != WEIR_OK)
         goto fail;
-    code = loop_new(&admin->loop, err);
-    if (code != WEIR_OK)
-        goto fail_listener;
-    set_up_h2o(admin);
+    sem_init(&admin->started, 0, 0);
+    sem_init(&admin->stop_sent, 0, 0);
     code = start_thread(admin, err);
     if (code != WEIR_OK)
-        goto fail_h2o;
+        goto fail_listener;
+    await(&admin->started);
+    code = admin->start_code;
+    if (code != WEIR_OK)
+        goto fail_thread;
     *out = admin;
     return WEIR_OK;
 
-fail_h2o:
-    h2o_context_dispose(&admin->context);
-    h2o_config_dispose(&admin->config);
-    loop_free(admin->loop);
+fail_thread:
+    pthread_join(admin->thread, NULL);
+    if (err != NULL)
+        *err = admin->start_err;
 fail_listener:
+    sem_destroy(&admin->started);
+    sem_destroy(&admin->stop_sent);
     listener_close(&admin->listener);
 fail:
     free(admin);
     assert(code != WEIR_OK);
-    return weir_wrap(err, "admin");
+    weir_wrap(err, "admin");
+    return code;
 }
 
 const char *admin_address(const struct admin *admin)
@@ -256,8 +285,9 @@ void admin_stop(struct admin *admin)
         return;
     admin->stop.run = on_stop;
     loop_send(admin->loop, &admin->stop);
+    sem_post(&admin->stop_sent);
     pthread_join(admin->thread, NULL);
-    h2o_config_dispose(&admin->config);
-    loop_free(admin->loop);
+    sem_destroy(&admin->started);
+    sem_destroy(&admin->stop_sent);
     free(admin);
 }

@@ -126,7 +126,7 @@ static void number_text(double value, bool as_float, char out[32])
             break;
     }
     if (as_float && strpbrk(out, ".e") == NULL)
-        strcat(out, ".0");
+        memcpy(out + strlen(out), ".0", sizeof(".0"));
 }
 
 static void write_sample(struct metrics_writer *writer, const char *suffix, const struct metric_label *labels,

@@ -20,6 +20,13 @@ static uint64_t u64_at(const void *record, size_t offset)
     return value;
 }
 
+// To a millisecond: more digits would be lost in a double, and noise.
+static double unix_seconds(uint64_t unix_ns)
+{
+    uint64_t ms = unix_ns / 1000000u;
+    return (double)ms / 1e3;
+}
+
 static double age_seconds(const struct snapshot *s, uint64_t then_unix_ns)
 {
     return then_unix_ns == 0 || then_unix_ns > s->unix_ns ? 0 : (double)(s->unix_ns - then_unix_ns) / 1e9;
@@ -106,7 +113,7 @@ static void emit_last_received(struct metrics_writer *w, const struct metric_row
         for (size_t t = 0; t < INGEST_TRANSPORTS; t++)
             if (s->received[t][i].last_received_unix_ns > last)
                 last = s->received[t][i].last_received_unix_ns;
-        metrics_put(w, &LABEL("signal", weir_signal_name((enum weir_signal)i)), 1, (double)(last / 1000000u) / 1e3);
+        metrics_put(w, &LABEL("signal", weir_signal_name((enum weir_signal)i)), 1, unix_seconds(last));
     }
 }
 
@@ -146,8 +153,7 @@ static void emit_upstream_state(struct metrics_writer *w, const struct metric_ro
 static void emit_upstream_error_time(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
 {
     for (size_t u = 0; u < s->upstream_count; u++)
-        metrics_put(w, &LABEL("upstream", s->upstreams[u].name), 1,
-                    (double)(s->upstreams[u].replay.error_unix_ns / 1000000u) / 1e3);
+        metrics_put(w, &LABEL("upstream", s->upstreams[u].name), 1, unix_seconds(s->upstreams[u].replay.error_unix_ns));
 }
 
 typedef void (*emit_lane_fn)(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s,

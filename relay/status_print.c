@@ -124,7 +124,7 @@ static struct word clock_at(const json_t *json, const char *path)
     struct word word = text_at(json, path);
     if (strlen(word.text) >= 20 && word.text[10] == 'T') {
         memmove(word.text, word.text + 11, 8);
-        strcpy(word.text + 8, "Z");
+        memcpy(word.text + 8, "Z", sizeof("Z"));
     }
     return word;
 }

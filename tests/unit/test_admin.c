@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "relay/admin.h"
+#include "relay/cli.h"
 
 #define ADMIN_CONNECTIONS 64
 
@@ -299,6 +300,76 @@ Test(admin, stop_ends_idle_connections)
     cr_expect_leq(recv(half, &byte, 1, 0), 0);
     close(idle);
     close(half);
+}
+
+// --- weir status, the command -----------------------------------------------------------------------------------------
+
+// Runs the command with stdout and stderr going into files; their texts are in `out` and `err` afterwards.
+static char out[65536], err_out[4096];
+
+static void read_back(FILE *file, char *text, size_t cap)
+{
+    rewind(file);
+    text[fread(text, 1, cap - 1, file)] = '\0';
+    fclose(file);
+}
+
+static int command(struct cli *cli)
+{
+    FILE *files[2] = {tmpfile(), tmpfile()};
+    int kept[2] = {dup(1), dup(2)};
+    fflush(stdout);
+    dup2(fileno(files[0]), 1);
+    dup2(fileno(files[1]), 2);
+    int code = cmd_status(cli);
+    fflush(stdout);
+    for (int i = 0; i < 2; i++) {
+        dup2(kept[i], i + 1);
+        close(kept[i]);
+    }
+    read_back(files[0], out, sizeof(out));
+    read_back(files[1], err_out, sizeof(err_out));
+    return code;
+}
+
+Test(admin, command_shows_the_page_and_the_json)
+{
+    char url[128];
+    snprintf(url, sizeof(url), "http://%s/", admin_address(admin));
+    cr_assert_eq(command(&(struct cli){.admin_url = url}), CLI_DONE, "%s", err_out);
+    cr_expect_eq(strncmp(out, "weir       delivering, ready  version ", 38), 0, "%s", out);
+    cr_expect_not_null(strstr(out, directory));
+    cr_assert_eq(command(&(struct cli){.admin_url = url, .json = true}), CLI_DONE, "%s", err_out);
+    json_t *status = json_loads(out, 0, NULL);
+    cr_expect(json_is_object(json_object_get(status, "weir")), "%s", out);
+    json_decref(status);
+    cr_expect_str_eq(err_out, "");
+}
+
+Test(admin, command_says_what_to_look_at_when_nobody_answers)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); // bound and not listening: refused for sure
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&address, len), 0);
+    cr_assert_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    char url[64];
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d", ntohs(address.sin_port));
+    for (int watch = 0; watch < 2; watch++) {
+        cr_assert_eq(command(&(struct cli){.admin_url = url, .watch = watch}), CLI_FAILED);
+        cr_expect_str_eq(out, "");
+        cr_expect_not_null(strstr(err_out, url), "%s", err_out);
+        cr_expect_not_null(strstr(err_out, "is weir running"), "%s", err_out);
+    }
+    close(fd);
+}
+
+Test(admin, command_knows_a_port_that_is_not_weirs)
+{
+    char url[128];
+    snprintf(url, sizeof(url), "http://%s/healthz", admin_address(admin)); // /healthz/v1/status: 404
+    cr_assert_eq(command(&(struct cli){.admin_url = url}), CLI_FAILED);
+    cr_expect_not_null(strstr(err_out, "answered HTTP 404; is this weir's admin port?"), "%s", err_out);
 }
 
 // --- start ------------------------------------------------------------------------------------------------------------

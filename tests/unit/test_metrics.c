@@ -55,7 +55,7 @@ Test(metrics, every_family_has_its_help_and_type_once_and_its_samples_behind_the
             char name[128];
             if (sscanf(line, "# HELP %127s", name) == 1) {
                 cr_expect(families == 0 || samples > 0, "%s has no sample", family);
-                strcpy(family, name);
+                snprintf(family, sizeof(family), "%s", name);
                 families++;
                 samples = 0;
             } else if (sscanf(line, "# TYPE %127s %31s", name, type) == 2) {

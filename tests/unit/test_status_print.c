@@ -79,7 +79,8 @@ Test(status_print, watch_shows_how_far_the_backlog_has_been_emptied)
 Test(status_print, an_upstreams_words_do_not_reach_the_terminal_as_commands)
 {
     fixture_fill(&snap);
-    strcpy(snap.upstreams[0].replay.error_message, "\x1b[2Jgone\x07\xc2\x9b");
+    snprintf(snap.upstreams[0].replay.error_message, sizeof(snap.upstreams[0].replay.error_message), "%s",
+             "\x1b[2Jgone\x07\xc2\x9b");
     char *text = print_snapshot(NULL);
     cr_expect_not_null(strstr(text, "UNAVAILABLE: ?[2Jgone??"), "%s", text);
     cr_expect_null(strchr(text, 0x1b));
