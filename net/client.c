@@ -241,8 +241,6 @@ void client_deliver(struct client *client)
             call->done(call);
             continue;
         }
-        struct client_record *record = WEIR_CONTAINER_OF(client->finished.next, struct client_record, link);
-        client_list_remove(&record->link);
-        deliver_record(record);
+        deliver_record(WEIR_CONTAINER_OF(client_list_take(&client->finished), struct client_record, link));
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sending side: one upstream endpoint, over HTTP/2 (nghttp2 on h2o sockets, for gRPC) or HTTP/1.1 (libcurl multi), behind one
-// interface. It knows requests and answers, not what they mean. All functions but client_wake belong to one thread.
+// interface. It knows requests and answers, not what they mean. All functions but client_wake belong to one thread. The program must ignore
+// SIGPIPE: a peer that left is an error of a write.
 #ifndef WEIR_NET_CLIENT_H
 #define WEIR_NET_CLIENT_H
 

@@ -33,6 +33,15 @@ static inline void client_list_remove(struct client_link *link)
     link->next->prev = link->prev;
     link->prev = link->next = NULL;
 }
+// The first one, taken out. The list must not be empty.
+static inline struct client_link *client_list_take(struct client_link *head)
+{
+    struct client_link *link = head->next;
+    head->next = link->next;
+    link->next->prev = head;
+    link->prev = link->next = NULL;
+    return link;
+}
 
 // One block of response headers or trailers: (u16 name length, u16 value length, name, value)*.
 struct client_headers {

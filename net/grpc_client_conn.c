@@ -32,6 +32,8 @@ static void fail_calls(struct client_link *calls, enum client_error error, const
     while (!client_list_empty(calls)) {
         struct grpc_call *call = from_link(calls->next);
         bool unsent = call->conn != NULL && !call->headers_sent && error != CLIENT_E_CANCELLED;
+        if (call->answered) // only the rest of its body was still on the way
+            client_record_decide(&call->record, CLIENT_OK, "%s", "");
         client_record_decide(&call->record, unsent ? CLIENT_E_NOT_PROCESSED : error, "%s", text);
         grpc_call_finish(call);
     }

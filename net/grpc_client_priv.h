@@ -86,7 +86,7 @@ void grpc_conn_advance(struct grpc_conn *conn);
 void grpc_conn_reset(struct grpc_call *call);
 
 // For tests, which cannot wait for the real values.
-void grpc_client_set_keepalive(struct client *client, uint32_t quiet_ms, uint32_t ping_ms);
+void grpc_client_set_keepalive(struct client *base, uint32_t quiet_ms, uint32_t ping_ms);
 
 // In grpc_client.c: the call's record goes to the finished ones.
 void grpc_call_finish(struct grpc_call *call);

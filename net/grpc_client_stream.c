@@ -139,41 +139,39 @@ static void on_goaway(struct grpc_conn *conn, const nghttp2_goaway *goaway)
              nghttp2_http2_strerror(goaway->error_code), len > 0 ? ": " : "", debug);
 }
 
+// A complete header block: of an interim answer, of the answer, or of its trailers.
+static void on_header_block(struct grpc_call *call)
+{
+    if (call->in_headers && call->record.call->http_status < 200) // interim: skipped (U9)
+        client_headers_clear(&call->record.headers);
+    call->in_headers = false;
+}
+
+static void on_answer_end(nghttp2_session *session, struct grpc_call *call)
+{
+    call->answered = true;
+    // Answered before all was sent: the rest is not wanted. As grpc-go does it.
+    if (nghttp2_session_get_stream_local_close(session, call->stream_id) == 0)
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, call->stream_id, NGHTTP2_NO_ERROR);
+}
+
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct grpc_conn *conn = user;
-    struct grpc_call *call = NULL;
-    if (frame->hd.stream_id != 0)
-        call = call_of(session, frame->hd.stream_id);
-    switch (frame->hd.type) {
-    case NGHTTP2_SETTINGS:
-        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
-            conn->got_settings = true;
-        break;
-    case NGHTTP2_GOAWAY:
+    uint8_t type = frame->hd.type;
+    if (type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
+        conn->got_settings = true;
+    if (type == NGHTTP2_GOAWAY)
         on_goaway(conn, &frame->goaway);
-        break;
-    case NGHTTP2_RST_STREAM:
-        if (call != NULL)
-            call->peer_reset = true;
-        break;
-    case NGHTTP2_HEADERS:
-        if (call != NULL && call->in_headers && call->record.call->http_status < 200) // interim: U9
-            client_headers_clear(&call->record.headers);
-        if (call != NULL)
-            call->in_headers = false;
-        // fall through
-    case NGHTTP2_DATA:
-        if (call == NULL || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
-            break;
-        call->answered = true;
-        // Answered before all was sent: the rest is not wanted. As grpc-go does it.
-        if (nghttp2_session_get_stream_local_close(session, frame->hd.stream_id) == 0)
-            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
-        break;
-    default:
-        break;
-    }
+    struct grpc_call *call = frame->hd.stream_id != 0 ? call_of(session, frame->hd.stream_id) : NULL;
+    if (call == NULL)
+        return 0;
+    if (type == NGHTTP2_RST_STREAM)
+        call->peer_reset = true;
+    if (type == NGHTTP2_HEADERS)
+        on_header_block(call);
+    if ((type == NGHTTP2_HEADERS || type == NGHTTP2_DATA) && frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+        on_answer_end(session, call);
     return 0;
 }
 
@@ -230,8 +228,7 @@ void grpc_conn_reset(struct grpc_call *call)
 {
     nghttp2_session *session = call->conn->session;
     // A stream that is closed already only waits for its write.
-    if (!call->closed &&
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, call->stream_id, NGHTTP2_CANCEL) != 0)
+    if (!call->closed && nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, call->stream_id, NGHTTP2_CANCEL) != 0)
         call->conn->out_of_memory = true;
 }
 

@@ -295,7 +295,9 @@ void http_request_decide(struct http_call *call, CURLcode code)
     long status = 0;
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
     call->record.call->http_status = (int)status;
-    if (code == CURLE_OK)
+    // A peer that refuses a request while it is being sent may end the connection at once: what it said counts all the same.
+    bool refused = status >= 400 && call->final_headers && code != CURLE_OPERATION_TIMEDOUT;
+    if (code == CURLE_OK || refused)
         client_record_decide(&call->record, CLIENT_OK, "%s", "");
     else
         decide_failed(call, code);

@@ -55,13 +55,15 @@ void http_sockets_watch(struct http_sockets *sockets, CURL *easy)
 
 static int local_port_of(int fd)
 {
-    struct sockaddr_storage address;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address = {.v6 = {0}};
     socklen_t len = sizeof(address);
-    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
+    if (getsockname(fd, &address.any, &len) != 0)
         return -1;
-    if (address.ss_family == AF_INET)
-        return ntohs(((const struct sockaddr_in *)&address)->sin_port);
-    return ntohs(((const struct sockaddr_in6 *)&address)->sin6_port);
+    return ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
 }
 
 uint64_t http_sockets_use(struct http_sockets *sockets, int local_port)

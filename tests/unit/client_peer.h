@@ -110,8 +110,8 @@ static inline void *peer_thread(void *arg)
             close(fd);
         } else {
             peer->conns[i] = (struct peer_conn){.peer = peer, .fd = fd, .index = i};
-            pthread_create(&peer->conns[i].thread, NULL, peer_conn_thread, &peer->conns[i]);
             atomic_fetch_add(&peer->accepted, 1);
+            pthread_create(&peer->conns[i].thread, NULL, peer_conn_thread, &peer->conns[i]);
         }
         pthread_mutex_unlock(&peer->mutex);
     }

@@ -99,6 +99,8 @@ static inline bool h1_answer(struct peer_conn *conn, const struct h1_request *re
     }
     if (strcmp(request->path, "/cut-answer") == 0)
         h1_say(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+    else if (strcmp(request->path, "/cut-413") == 0)
+        h1_say(conn, "HTTP/1.1 413 Too Large\r\nContent-Length: 100\r\n\r\nhalf");
     else if (strcmp(request->path, "/garbage") == 0)
         h1_say(conn, "220 mail.example.org ESMTP\r\n");
     else if (strcmp(request->path, "/http2") == 0)
@@ -115,6 +117,11 @@ static inline void h1_serve(struct peer_conn *conn)
         memset(&request, 0, sizeof(request));
         if (!h1_read_head(conn, &request))
             return;
+        if (strcmp(request.path, "/early-413") == 0) { // before the body, which is thrown away until the client stops
+            h1_say(conn, "HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\n\r\nmuch");
+            peer_drain(conn);
+            return;
+        }
         bool cut = strcmp(request.path, "/cut-body") == 0;
         if (!h1_read_body(conn, &request, cut ? 1000 : SIZE_MAX) || cut) {
             peer_abort(conn);

@@ -220,6 +220,27 @@ Test(client_http, reports_a_cut_connection, .init = setup_h1, .fini = teardown)
     free(body);
 }
 
+// 413 in the middle of a large body, and one whose own body is cut off.
+Test(client_http, takes_early_refusals, .init = setup_h1, .fini = teardown)
+{
+    size_t len = 20000000;
+    uint8_t *body = big_body(len);
+    static const struct {
+        const char *path, *answer;
+    } cases[] = {{"/early-413", "much"}, {"/cut-413", "half"}};
+    for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
+        struct test_call test;
+        test_call_init(&test, cases[i].path);
+        set_ranges(&test, body, len);
+        client_start(client, &test.call);
+        test_call_wait(client, &test);
+        cr_expect_error(&test, CLIENT_OK);
+        cr_expect_eq(test.call.http_status, 413);
+        cr_expect_str_eq(test.answer, cases[i].answer);
+    }
+    free(body);
+}
+
 Test(client_http, recognises_other_protocols, .init = setup_h1, .fini = teardown)
 {
     struct test_call test;
