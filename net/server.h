@@ -8,11 +8,12 @@
 
 struct server;
 
-struct server_limits {           // 0 takes the default in brackets
-    uint32_t connections;        // [1024] over all listeners; at the limit accepting pauses
-    uint32_t streams;            // [128] concurrent, per HTTP/2 connection
-    uint32_t header_list_bytes;  // [16 KiB]
-    uint64_t body_bytes;         // [64 MiB] on the wire; declared or crossed: WEIR answers by `too_large`
+struct server_limits {          // 0 takes the default in brackets
+    uint32_t connections;       // [1024] over all listeners; at the limit accepting pauses
+    uint32_t streams;           // [128] concurrent, per HTTP/2 connection
+    uint32_t header_list_bytes; // [16 KiB]
+    uint64_t
+        body_bytes; // [64 MiB] on the wire; declared or crossed: answered by `too_large`. UINT64_MAX: no limit here, the handlers have one
     uint32_t receive_timeout_ms; // [30 s] for one whole request, from its first byte to its last
     uint32_t write_stall_ms;     // [10 s] a peer that does not read its answers
     uint32_t idle_timeout_ms;    // [5 min] without a request under way

@@ -10,7 +10,7 @@
 #include "proto/err.h"
 #include "relay/log.h"
 
-#define CONFIG_MAX_UPSTREAMS 64
+#define CONFIG_MAX_UPSTREAMS 32
 #define CONFIG_MAX_HEADERS   64
 #define CONFIG_MAX_NAME      64 // characters of an upstream's name
 #define CONFIG_MAX_ERRORS    50 // reported at once

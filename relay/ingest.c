@@ -8,6 +8,7 @@
 const double ingest_ack_bounds[INGEST_ACK_BUCKETS] = {
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, (double)INFINITY};
 
+#define BUSY_TEXT          "too much data waits to become durable: try again shortly"
 #define SPARE_BUFFER_BYTES (64u * 1024u)  // a spare request keeps at most so much
 #define FIRST_BUFFER_BYTES (256u * 1024u) // a declared length is believed so far at once, the rest as it comes
 
@@ -221,7 +222,7 @@ static void on_begin(void *ctx, struct exchange *exchange)
             return;
         }
         if (!promise(request, request->declared_bytes)) {
-            ingest_request_refuse(request, REFUSAL_BUSY, "too much data waits to become durable: try again shortly");
+            ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
             return;
         }
     }
@@ -254,7 +255,7 @@ static bool take_prefix(struct request *request)
     request->plain = !deframer->compressed;
     request->declared_bytes = deframer->length;
     if (!promise(request, deframer->length)) {
-        ingest_request_refuse(request, REFUSAL_BUSY, "too much data waits to become durable: try again shortly");
+        ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
         return false;
     }
     return true;
@@ -275,40 +276,42 @@ static bool append_plain(struct request *request, struct weir_slice data)
     return weir_buf_append(&request->raw, data.data, data.len);
 }
 
+static int decode_payload(struct request *request, struct weir_slice data, struct weir_err *err)
+{
+    uint64_t max = request->ingest->options.max_request_bytes;
+    request->wire_bytes += data.len;
+    // Also what decompresses to little or nothing: the limit holds on the wire, too (G14, P7).
+    if (request->wire_bytes > max)
+        return weir_fail(err, WEIR_E_LIMIT, "the request is larger than the limit of %" PRIu64 " bytes", max);
+    if (request->decoder == NULL || request->plain) {
+        if (!promise(request, request->raw.len + data.len))
+            return WEIR_E_FULL;
+        return append_plain(request, data) ? WEIR_OK : weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    }
+    int rc = decoder_feed(request->decoder, data, &request->raw, err);
+    return rc == WEIR_OK && !promise(request, request->raw.len) ? WEIR_E_FULL : rc;
+}
+
 // Bytes of the (possibly compressed) body. False: the request was refused and is gone.
 static bool take_payload(struct request *request, struct weir_slice data)
 {
     struct weir_err err = {0};
-    uint64_t max = request->ingest->options.max_request_bytes;
-    int rc = WEIR_OK;
-    if (request->decoder == NULL || request->plain) {
-        if (request->raw.len + data.len > max)
-            rc = weir_fail(&err, WEIR_E_LIMIT, "the request is larger than the limit of %" PRIu64 " bytes", max);
-        else if (!promise(request, request->raw.len + data.len))
-            rc = WEIR_E_FULL;
-        else if (!append_plain(request, data))
-            rc = weir_fail(&err, WEIR_E_NOMEM, "out of memory");
-    } else {
-        rc = decoder_feed(request->decoder, data, &request->raw, &err);
-        if (rc == WEIR_OK && !promise(request, request->raw.len))
-            rc = WEIR_E_FULL;
-    }
-    switch (rc) {
+    switch (decode_payload(request, data, &err)) {
     case WEIR_OK:
         return true;
     case WEIR_E_LIMIT:
         ingest_request_refuse(request, REFUSAL_TOO_LARGE, err.text);
-        return false;
+        break;
     case WEIR_E_FULL:
-        ingest_request_refuse(request, REFUSAL_BUSY, "too much data waits to become durable: try again shortly");
-        return false;
+        ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
+        break;
     case WEIR_E_INVALID:
         ingest_request_refuse(request, REFUSAL_CORRUPT_ENCODING, err.text);
-        return false;
+        break;
     default:
         ingest_request_refuse(request, REFUSAL_INTERNAL, err.text);
-        return false;
     }
+    return false;
 }
 
 static void on_data_grpc(void *ctx, struct exchange *exchange, struct weir_slice data)

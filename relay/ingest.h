@@ -50,8 +50,8 @@ struct ingest_set {
 };
 extern const struct exchange_handler ingest_grpc_handler,
     ingest_http_handler; // ctx still to be set to a struct ingest_set
-void ingest_too_large(enum exchange_transport transport, const struct exchange *exchange,
-                      struct exchange_answer *answer);
+// For server_options.bad_request.
+void ingest_bad_request(int http_status, const char *why, struct exchange_answer *answer);
 
 #define INGEST_TRANSPORTS  2            // enum exchange_transport
 #define INGEST_NO_SIGNAL   WEIR_SIGNALS // refused before its signal was known

@@ -218,26 +218,15 @@ void ingest_answer_refusal(struct exchange *exchange, enum refusal why, const ch
         answer_refusal_http(exchange, row, why, text);
 }
 
-// The server cuts a body that passes the limit on the wire before ingest has seen its end. Static, as the server asks.
-void ingest_too_large(enum exchange_transport transport, const struct exchange *exchange,
-                      struct exchange_answer *answer)
+// What the HTTP/1.1 codec itself refuses: no exchange exists, so the Status body is built here, in static memory as the server asks.
+void ingest_bad_request(int http_status, const char *why, struct exchange_answer *answer)
 {
-#define TOO_LARGE "the request exceeds its size limit"
-    // google.rpc.Status {code = RESOURCE_EXHAUSTED, message = TOO_LARGE}
-    static const char status[] = "\x08\x08\x12\x22" TOO_LARGE;
-    static const struct exchange_header grpc_headers[] = {
-        {"content-type", 12, "application/grpc", 16},
-        {"grpc-status", 11, "8", 1},
-        {"grpc-message", 12, TOO_LARGE, sizeof(TOO_LARGE) - 1},
-    };
-    static const struct exchange_header http_headers[] = {{"content-type", 12, "application/x-protobuf", 22}};
-    static_assert(sizeof(TOO_LARGE) - 1 == 0x22, "the length in the status above");
-    if (transport == EXCHANGE_GRPC)
-        *answer = (struct exchange_answer){
-            .http_status = 200, .headers = grpc_headers, .header_count = WEIR_COUNT(grpc_headers)};
-    else
-        *answer = (struct exchange_answer){.http_status = 413,
-                                           .headers = http_headers,
-                                           .header_count = WEIR_COUNT(http_headers),
-                                           .body = {(const uint8_t *)status, sizeof(status) - 1}};
+    static _Thread_local uint8_t status[4 + 120];
+    static const struct exchange_header headers[] = {{"content-type", 12, "application/x-protobuf", 22}};
+    // google.rpc.Status {code = INVALID_ARGUMENT, message = why}
+    size_t len = strnlen(why, sizeof(status) - 4);
+    memcpy(status, (const uint8_t[]){0x08, GRPC_INVALID_ARGUMENT, 0x12, (uint8_t)len}, 4);
+    memcpy(status + 4, why, len);
+    *answer = (struct exchange_answer){
+        .http_status = http_status, .headers = headers, .header_count = 1, .body = {status, 4 + len}};
 }

@@ -23,6 +23,7 @@ struct request {
     struct decoder *decoder;       // borrowed from the ingest while the body comes in; NULL for plain
     struct weir_buf raw;           // the decoded request, until it is in the open block
     uint64_t declared_bytes;       // of the body on the wire; 0: not known
+    uint64_t wire_bytes;           // of the body so far, gRPC's prefix apart
     uint64_t promised_bytes;       // counted in budget.promised
     uint64_t started_ns, received_unix_ns;
     uint64_t items, raw_bytes;

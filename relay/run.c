@@ -155,7 +155,7 @@ static int make_server(struct run *run, struct weir_err *err)
                    .body_bytes = config->receiver.max_request_size_bytes + GRPC_PREFIX_LEN},
         .grpc = ingest_grpc_handler,
         .http = ingest_http_handler,
-        .too_large = ingest_too_large};
+        .bad_request = ingest_bad_request};
     options.grpc.ctx = options.http.ctx = &run->ingest_set;
     int rc = server_new(&options, &relay->server, err);
     for (size_t i = 0; i < relay->workers && rc == WEIR_OK; i++)

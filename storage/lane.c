@@ -344,6 +344,7 @@ static int state_commit_locked(struct spool *spool, bool always, struct weir_err
     pthread_mutex_lock(&spool->lock);
     record.next_block = atomic_load(&spool->next_block);
     record.counts = spool->counts;
+    memcpy(record.instance, spool->instance, sizeof(record.instance));
     pthread_mutex_unlock(&spool->lock);
     pthread_mutex_unlock(&spool->lanes_lock);
     for (size_t i = 0; i < n; i++)

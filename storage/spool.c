@@ -74,3 +74,8 @@ void spool_close(struct spool *spool)
         pthread_join(spool->keeper, NULL); // after a last commit of the state
     spool_destroy(spool);
 }
+
+const char *spool_instance(const struct spool *spool)
+{
+    return spool->instance_text;
+}

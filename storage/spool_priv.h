@@ -99,6 +99,8 @@ struct spool {
 
     pthread_mutex_t state_lock;
     struct state *lane_state;
+    uint8_t instance[16];
+    char instance_text[37];
 
     struct dead_letters *dead_letters;
 

@@ -3,11 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "storage/tree_check.h"
 
-#define STATE_RECORD_BYTES (16u + 8u + SPOOL_COUNTS_BYTES + 8u)
+#define STATE_RECORD_BYTES (16u + 8u + SPOOL_COUNTS_BYTES + 16u + 8u)
 #define LANE_HEAD_BYTES    112u
 #define MARK_BYTES         32u
 #define LANE_BYTES_MAX     (LANE_HEAD_BYTES + INTERVALS_MAX * 2 * MARK_BYTES + 8u)
@@ -133,6 +134,11 @@ int state_create(const char *path, struct state **out, struct weir_err *err)
         rc = lmdb_commit(&t);
     }
     struct state_record none = {0};
+    // A UUID of version 4 (RFC 9562, section 5.4).
+    if (getrandom(none.instance, sizeof(none.instance), 0) != (ssize_t)sizeof(none.instance))
+        rc = errno;
+    none.instance[6] = (uint8_t)((none.instance[6] & 0x0f) | 0x40);
+    none.instance[8] = (uint8_t)((none.instance[8] & 0x3f) | 0x80);
     code = rc == 0 ? state_save(state, &none, NULL, 0, err) : lmdb_fail(err, rc, path);
     if (code != WEIR_OK) {
         state_close(state);
@@ -206,6 +212,7 @@ int state_load(struct state *state, struct state_record *out, state_lane_fn each
     if (code == WEIR_OK) {
         out->next_block = weir_get_u64((uint8_t *)v.mv_data + 16);
         spool_counts_get((uint8_t *)v.mv_data + 24, &out->counts);
+        memcpy(out->instance, (uint8_t *)v.mv_data + 24 + SPOOL_COUNTS_BYTES, sizeof(out->instance));
         code = load_lanes(state, txn, each, ctx, err);
     }
     mdb_txn_abort(txn);
@@ -219,6 +226,7 @@ int state_save(struct state *state, const struct state_record *record, const str
     record_begin(head, "WSTA", STATE_RECORD_BYTES);
     weir_put_u64(head + 16, record->next_block);
     spool_counts_put(head + 24, &record->counts);
+    memcpy(head + 24 + SPOOL_COUNTS_BYTES, record->instance, sizeof(record->instance));
     record_seal(head, STATE_RECORD_BYTES);
     struct lmdb_txn t;
     lmdb_begin(&t, state->env);

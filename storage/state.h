@@ -8,8 +8,9 @@
 #include "storage/intervals.h"
 #include "storage/lmdb_error.h"
 
-#define STATE_BYTES          (4u * 1024u * 1024u)
-#define STATE_LANES_MAX      64u
+#define STATE_BYTES (4u * 1024u * 1024u)
+#define STATE_LANES_MAX                                                                                                \
+    192u // 32 upstreams of 4 signals, and as many of a former configuration as fit: with every interval used, half of STATE_BYTES
 #define STATE_UPSTREAM_BYTES 255u // of a name
 
 struct lane_record {
@@ -23,7 +24,8 @@ struct lane_record {
 };
 
 struct state_record {
-    uint64_t next_block; // at least: numbers below it have been used
+    uint8_t instance[16]; // UUID, version 4, made with the state
+    uint64_t next_block;  // at least: numbers below it have been used
     struct spool_counts counts;
 };
 

@@ -154,7 +154,7 @@ def main():
 
         say("2. The upstream goes away, the agents keep sending")
         fetch(f"{control}/listen?on=0", "POST")
-        generators = [generate(relay, directory, name, half, half, rate=half / 4) for name in SIGNALS]
+        generators = [generate(relay, directory, name, half, half, rate=half // 4) for name in SIGNALS]
         time.sleep(1.5)
 
         say("3. weir is killed (SIGKILL) in the middle of it, and started again", "1;31")

@@ -234,11 +234,11 @@ Test(yaml, has_limits)
     config_errors_free(&errors);
 
     size_t len = (size_t)snprintf(text, 64, "upstreams:\n");
-    for (int i = 0; i < 65; i++)
+    for (int i = 0; i < CONFIG_MAX_UPSTREAMS + 1; i++)
         len += (size_t)snprintf(text + len, 64, "- {name: u%d, endpoint: c}\n", i);
     big.len = len;
     cr_assert_eq(config_load(&input, &config, &errors), WEIR_E_INVALID);
-    cr_assert_str_eq(errors.texts[0], "big.yaml:66:3: more than 64 upstreams");
+    cr_assert_str_eq(errors.texts[0], "big.yaml:34:3: more than 32 upstreams");
     config_errors_free(&errors);
 
     len = 0;
