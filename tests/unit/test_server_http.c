@@ -102,8 +102,6 @@ Test(server_http, every_byte_alone)
                                   "POST /sink HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nzz";
     struct rig *rig = rig_new(1, NULL);
     int fd = http_connect(rig);
-    int on = 1;
-    setsockopt(fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof(on));
     for (size_t i = 0; i < sizeof(request) - 1; i++)
         rig_send(fd, request + i, 1);
     struct reply reply = reply_read(fd);

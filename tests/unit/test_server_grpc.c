@@ -1,0 +1,729 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gRPC server over real sockets: an nghttp2 client session, and raw frames where no client would send such.
+#include "server_rig.h"
+
+#include <nghttp2/nghttp2.h>
+
+#define CALLS_MAX 4096
+
+struct call {
+    int status;
+    char grpc_status[8];
+    bool in_headers; // the grpc-status came with the first HEADERS
+    bool first_seen;
+    char body[64];
+    size_t body_len;
+    bool ended; // END_STREAM came
+    bool reset; // RST_STREAM came
+    uint32_t reset_code;
+    bool closed;
+    const uint8_t *data;
+    size_t left;
+    bool more; // its body does not end
+};
+
+struct peer {
+    int fd;
+    nghttp2_session *session;
+    struct weir_buf out;
+    struct call *calls; // by stream id / 2
+    int goaways;
+    int32_t goaway_first, goaway_last;
+    uint32_t goaway_code;
+    bool eof;
+};
+
+// --- the client -----------------------------------------------------------------------------------------------------
+
+static struct call *call_of(struct peer *peer, int32_t id)
+{
+    cr_assert(id > 0 && id / 2 < CALLS_MAX);
+    return &peer->calls[id / 2];
+}
+
+static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t len, int flags, void *ctx)
+{
+    cr_assert(weir_buf_append(&((struct peer *)ctx)->out, data, len));
+    return (ssize_t)len;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
+                     const uint8_t *value, size_t value_len, uint8_t flags, void *ctx)
+{
+    struct call *call = call_of(ctx, frame->hd.stream_id);
+    if (name_len == 7 && memcmp(name, ":status", 7) == 0)
+        call->status = atoi((const char *)value);
+    if (name_len == 11 && memcmp(name, "grpc-status", 11) == 0) {
+        snprintf(call->grpc_status, sizeof(call->grpc_status), "%.*s", (int)value_len, (const char *)value);
+        call->in_headers = frame->headers.cat == NGHTTP2_HCAT_RESPONSE;
+    }
+    return 0;
+}
+
+static int on_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *ctx)
+{
+    struct call *call = call_of(ctx, id);
+    for (size_t i = 0; i < len && call->body_len + i < sizeof(call->body) - 1; i++)
+        call->body[call->body_len + i] = (char)data[i];
+    call->body_len += len;
+    return 0;
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
+{
+    struct peer *peer = ctx;
+    if (frame->hd.type == NGHTTP2_GOAWAY) {
+        if (peer->goaways++ == 0)
+            peer->goaway_first = frame->goaway.last_stream_id;
+        peer->goaway_last = frame->goaway.last_stream_id;
+        peer->goaway_code = frame->goaway.error_code;
+    }
+    if (frame->hd.stream_id == 0)
+        return 0;
+    struct call *call = call_of(peer, frame->hd.stream_id);
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+        call->reset = true;
+        call->reset_code = frame->rst_stream.error_code;
+    } else if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+        call->ended = true;
+    }
+    return 0;
+}
+
+static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *ctx)
+{
+    call_of(ctx, id)->closed = true;
+    return 0;
+}
+
+static ssize_t on_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t room, uint32_t *flags,
+                       nghttp2_data_source *source, void *ctx)
+{
+    struct call *call = source->ptr;
+    size_t len = call->left < room ? call->left : room;
+    if (len > 0)
+        memcpy(buf, call->data, len);
+    call->data = len > 0 ? call->data + len : call->data;
+    call->left -= len;
+    if (call->left == 0 && !call->more)
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    else if (len == 0)
+        return NGHTTP2_ERR_DEFERRED;
+    return (ssize_t)len;
+}
+
+static void peer_flush(struct peer *peer)
+{
+    cr_assert_eq(nghttp2_session_send(peer->session), 0);
+    rig_send(peer->fd, peer->out.data, peer->out.len);
+    peer->out.len = 0;
+}
+
+static struct peer *peer_new_with(const struct rig *rig, const nghttp2_settings_entry *settings, size_t count)
+{
+    struct peer *peer = calloc(1, sizeof(*peer));
+    peer->calls = calloc(CALLS_MAX, sizeof(*peer->calls));
+    peer->fd = rig_connect(server_grpc_address(rig->server));
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_session_callbacks_new(&callbacks);
+    nghttp2_session_callbacks_set_send_callback(callbacks, on_send);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_chunk);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
+    nghttp2_session_client_new(&peer->session, callbacks, peer);
+    nghttp2_session_callbacks_del(callbacks);
+    nghttp2_submit_settings(peer->session, NGHTTP2_FLAG_NONE, settings, count);
+    peer_flush(peer);
+    return peer;
+}
+
+static struct peer *peer_new(const struct rig *rig)
+{
+    return peer_new_with(rig, NULL, 0);
+}
+
+static void peer_free(struct peer *peer)
+{
+    close(peer->fd);
+    nghttp2_session_del(peer->session);
+    weir_buf_free(&peer->out);
+    free(peer->calls);
+    free(peer);
+}
+
+#define NV(name, value)                                                                                                \
+    {                                                                                                                  \
+        (uint8_t *)(name), (uint8_t *)(value), strlen(name), strlen(value), NGHTTP2_NV_FLAG_NONE                       \
+    }
+
+static int32_t submit_with(struct peer *peer, const char *path, struct weir_slice body, bool more,
+                           const nghttp2_nv *extra)
+{
+    nghttp2_nv headers[] = {NV(":method", "POST"), NV(":scheme", "http"), NV(":authority", "x"),
+                            NV(":path", path),     NV("te", "trailers"),  NV("content-type", "application/grpc"),
+                            NV("x-extra", "none")};
+    if (extra != NULL)
+        headers[6] = *extra;
+    int32_t next = (int32_t)nghttp2_session_get_next_stream_id(peer->session);
+    struct call *call = call_of(peer, next);
+    call->data = body.data;
+    call->left = body.len;
+    call->more = more;
+    nghttp2_data_provider provider = {.source.ptr = call, .read_callback = on_body};
+    int32_t id = nghttp2_submit_request(peer->session, NULL, headers, WEIR_COUNT(headers), &provider, NULL);
+    cr_assert_eq(id, next);
+    return id;
+}
+
+static int32_t submit(struct peer *peer, const char *path, const char *body)
+{
+    return submit_with(peer, path, (struct weir_slice){(const uint8_t *)body, strlen(body)}, false, NULL);
+}
+
+// One read; false at the end.
+static bool peer_read(struct peer *peer)
+{
+    uint8_t buf[65536];
+    ssize_t n = recv(peer->fd, buf, sizeof(buf), 0);
+    if (n <= 0) {
+        peer->eof = true;
+        return false;
+    }
+    cr_assert_eq(nghttp2_session_mem_recv(peer->session, buf, (size_t)n), n);
+    return true;
+}
+
+#define PEER_UNTIL(peer, condition)                                                                                    \
+    do {                                                                                                               \
+        peer_flush(peer);                                                                                              \
+        while (!(condition)) {                                                                                         \
+            cr_assert(peer_read(peer), "closed before: %s", #condition);                                               \
+            peer_flush(peer);                                                                                          \
+        }                                                                                                              \
+    } while (0)
+
+static struct call *finish(struct peer *peer, int32_t id)
+{
+    struct call *call = call_of(peer, id);
+    PEER_UNTIL(peer, call->closed);
+    return call;
+}
+
+static void expect_ok(struct peer *peer, int32_t id)
+{
+    struct call *call = finish(peer, id);
+    cr_assert_eq(call->status, 200);
+    cr_assert_str_eq(call->grpc_status, "0");
+    cr_assert_not(call->in_headers);
+    cr_assert_not(call->reset);
+}
+
+static void read_to_end(struct peer *peer)
+{
+    while (peer_read(peer))
+        ;
+}
+
+// --- requests and answers -------------------------------------------------------------------------------------------
+
+Test(server_grpc, message_and_trailers)
+{
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    for (int i = 0; i < 20; i++) {
+        int32_t id = submit(peer, "/sink", "abc");
+        expect_ok(peer, id);
+        cr_assert_str_eq(call_of(peer, id)->body, "3 294");
+    }
+    peer_free(peer);
+    RIG_WAIT(server_connections(rig->server) == 0);
+    rig_free(rig);
+}
+
+Test(server_grpc, errors_are_trailers_only)
+{
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    struct call *call = finish(peer, submit(peer, "/early", ""));
+    cr_assert_str_eq(call->grpc_status, "14");
+    cr_assert(call->in_headers, "one HEADERS with END_STREAM (G20)");
+    cr_assert(call->ended);
+    cr_assert_eq(call->body_len, 0);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, every_byte_alone)
+{
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    int32_t id = submit(peer, "/sink?query", "hello");
+    cr_assert_eq(nghttp2_session_send(peer->session), 0);
+    for (size_t i = 0; i < peer->out.len; i++)
+        rig_send(peer->fd, peer->out.data + i, 1);
+    peer->out.len = 0;
+    expect_ok(peer, id);
+    cr_assert_str_eq(call_of(peer, id)->body, "5 532");
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, large_bodies_pass_the_windows)
+{
+    enum { LEN = 12 << 20 };
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    uint8_t *body = malloc(LEN);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < LEN; i++) {
+        body[i] = (uint8_t)(i * 31 >> 3);
+        sum += body[i];
+    }
+    int32_t ids[3];
+    for (int i = 0; i < 3; i++)
+        ids[i] = submit_with(peer, "/sink", (struct weir_slice){body, LEN}, false, NULL);
+    char want[64];
+    snprintf(want, sizeof(want), "%d %llu", LEN, (unsigned long long)sum);
+    for (int i = 0; i < 3; i++) {
+        expect_ok(peer, ids[i]);
+        cr_assert_str_eq(call_of(peer, ids[i])->body, want);
+    }
+    free(body);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, large_answers_arrive_whole)
+{
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    int32_t big = submit(peer, "/big", ""), other = submit(peer, "/sink", "a");
+    expect_ok(peer, other);
+    expect_ok(peer, big);
+    cr_assert_eq(call_of(peer, big)->body_len, RIG_BIG_BYTES);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, answers_of_one_turn_leave_in_one_write)
+{
+    enum { N = 60 };
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    expect_ok(peer, submit(peer, "/sink", "")); // settings are out of the way
+    int32_t ids[N];
+    for (int i = 0; i < N; i++)
+        ids[i] = submit(peer, "/hold", "");
+    peer_flush(peer);
+    RIG_WAIT(atomic_load(&rig->held) == N);
+    rig_release(rig);
+    cr_assert(peer_read(peer));
+    for (int i = 0; i < N; i++)
+        cr_assert(call_of(peer, ids[i])->closed, "answer %d came later", i);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+// --- early answers --------------------------------------------------------------------------------------------------
+
+Test(server_grpc, early_answer_resets_with_no_error_and_keeps_the_connection)
+{
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    for (int i = 0; i < 400; i++) { // more than the allowance of unanswered resets
+        struct weir_slice one = {(const uint8_t *)"x", 1};
+        struct call *call = finish(peer, submit_with(peer, i % 2 ? "/early" : "/mid", one, true, NULL));
+        cr_assert_str_eq(call->grpc_status, "14");
+        cr_assert(call->ended);
+        cr_assert(call->reset, "the client still sends (G26)");
+        cr_assert_eq(call->reset_code, NGHTTP2_NO_ERROR);
+    }
+    expect_ok(peer, submit(peer, "/sink", "still here"));
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, refused_bodies_do_not_use_up_the_connection_window)
+{
+    enum { LEN = 1 << 20 };
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    uint8_t *body = calloc(1, LEN);
+    for (int round = 0; round < 20; round++) {
+        int32_t id = submit_with(peer, "/mid", (struct weir_slice){body, LEN}, true, NULL);
+        peer_flush(peer); // as much as the windows let go, before the refusal is read
+        finish(peer, id);
+    }
+    expect_ok(peer, submit_with(peer, "/sink", (struct weir_slice){body, LEN}, false, NULL));
+    free(body);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, too_large_declared_or_crossed)
+{
+    struct server_limits limits = {.body_bytes = 50000};
+    struct rig *rig = rig_new(1, &limits);
+    struct peer *peer = peer_new(rig);
+    static const uint8_t body[50001];
+    nghttp2_nv length = NV("content-length", "50001");
+    struct call *call = finish(peer, submit_with(peer, "/sink", (struct weir_slice){body, 100}, true, &length));
+    cr_assert_str_eq(call->grpc_status, "8");
+    cr_assert(call->in_headers);
+    cr_assert_eq(atomic_load(&rig->begins), 0);
+    call = finish(peer, submit_with(peer, "/sink", (struct weir_slice){body, 50001}, false, NULL));
+    cr_assert_str_eq(call->grpc_status, "8");
+    cr_assert_eq(atomic_load(&rig->gones), 1);
+    expect_ok(peer, submit_with(peer, "/sink", (struct weir_slice){body, 50000}, false, NULL));
+    peer_free(peer);
+    rig_free(rig);
+}
+
+// --- limits ---------------------------------------------------------------------------------------------------------
+
+Test(server_grpc, headers_beyond_the_limit_reset_their_stream_alone)
+{
+    struct server_limits limits = {.header_list_bytes = 2000};
+    struct rig *rig = rig_new(1, &limits);
+    struct peer *peer = peer_new(rig);
+    char value[1900];
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    nghttp2_nv extra = NV("x-large", value);
+    struct call *call = finish(peer, submit_with(peer, "/sink", (struct weir_slice){0}, false, &extra));
+    cr_assert(call->reset);
+    cr_assert_eq(call->reset_code, NGHTTP2_FRAME_SIZE_ERROR);
+    value[1500] = '\0';
+    extra.valuelen = 1500;
+    expect_ok(peer, submit_with(peer, "/sink", (struct weir_slice){0}, false, &extra));
+    cr_assert_eq(atomic_load(&rig->begins), 1);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, streams_beyond_the_limit_are_refused)
+{
+    struct server_limits limits = {.streams = 4};
+    struct rig *rig = rig_new(1, &limits);
+    struct peer *peer = peer_new(rig);
+    int32_t ids[10];
+    for (int i = 0; i < 10; i++)
+        ids[i] = submit(peer, "/hold", ""); // before the settings have come
+    for (int i = 4; i < 10; i++)
+        cr_assert_eq(finish(peer, ids[i])->reset_code, NGHTTP2_REFUSED_STREAM);
+    RIG_WAIT(atomic_load(&rig->held) == 4);
+    rig_release(rig);
+    for (int i = 0; i < 4; i++)
+        expect_ok(peer, ids[i]);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, rapid_resets_end_the_connection)
+{
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    for (int i = 0; i < 300; i++) {
+        int32_t id = submit_with(peer, "/sink", (struct weir_slice){0}, true, NULL);
+        cr_assert_eq(nghttp2_session_send(peer->session), 0);
+        nghttp2_submit_rst_stream(peer->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+        cr_assert_eq(nghttp2_session_send(peer->session), 0);
+    }
+    peer_flush(peer);
+    read_to_end(peer);
+    cr_assert_eq(peer->goaways, 1);
+    cr_assert_eq(peer->goaway_code, NGHTTP2_ENHANCE_YOUR_CALM);
+    unsigned begins = atomic_load(&rig->begins);
+    cr_assert(begins > 200 && begins < 300, "%u", begins);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+// libcurl 7.88 sends an RST_STREAM for each finished request.
+Test(server_grpc, resets_after_the_answer_are_no_offence)
+{
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    for (int i = 0; i < 2000; i++) {
+        int32_t id = submit(peer, "/sink", "a");
+        expect_ok(peer, id);
+        uint8_t rst[13] = {0, 0, 4, NGHTTP2_RST_STREAM, 0, 0, 0, (uint8_t)(id >> 8), (uint8_t)id, 0, 0, 0, 8};
+        rig_send(peer->fd, rst, sizeof(rst));
+    }
+    cr_assert_eq(peer->goaways, 0);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+// RST_STREAMs that the client provokes from our side (CVE-2025-8671).
+Test(server_grpc, provoked_resets_end_the_connection)
+{
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    for (int i = 0; i < 300 && peer->goaways == 0; i++) {
+        int32_t id = submit_with(peer, "/sink", (struct weir_slice){0}, true, NULL);
+        uint8_t update[13] = {0,   0,   4,  NGHTTP2_WINDOW_UPDATE, 0, 0, 0, (uint8_t)(id >> 8), (uint8_t)id, 0x7f,
+                              255, 255, 255};
+        peer_flush(peer);
+        rig_send(peer->fd, update, sizeof(update)); // overflows the stream's window
+        PEER_UNTIL(peer, call_of(peer, id)->reset || peer->goaways > 0);
+    }
+    read_to_end(peer);
+    cr_assert_eq(peer->goaway_code, NGHTTP2_ENHANCE_YOUR_CALM);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+// Sends one frame over and over: the server must hang up.
+static void flood(const struct rig *rig, const uint8_t *first, size_t first_len, const uint8_t *frame, size_t len)
+{
+    struct peer *peer = peer_new(rig);
+    peer_flush(peer);
+    if (first_len > 0)
+        rig_send(peer->fd, first, first_len);
+    uint8_t block[16384];
+    size_t each = sizeof(block) / len;
+    for (size_t i = 0; i < each; i++)
+        memcpy(block + i * len, frame, len);
+    for (size_t frames = 0; frames < 50000; frames += each)
+        if (send(peer->fd, block, each * len, MSG_NOSIGNAL) < 0)
+            break;
+    ssize_t n;
+    while ((n = recv(peer->fd, block, sizeof(block), 0)) > 0)
+        ;
+    cr_assert(n == 0 || errno != EAGAIN, "still connected");
+    peer_free(peer);
+    RIG_WAIT(server_connections(rig->server) == 0);
+}
+
+Test(server_grpc, floods_are_cut)
+{
+    static const uint8_t ping[17] = {0, 0, 8, NGHTTP2_PING};
+    static const uint8_t settings[9] = {0, 0, 0, NGHTTP2_SETTINGS};
+    static const uint8_t headers[10] = {0, 0, 1, NGHTTP2_HEADERS, 0, 0, 0, 0, 1, 0x83};
+    static const uint8_t continuation[9] = {0, 0, 0, NGHTTP2_CONTINUATION, 0, 0, 0, 0, 1};
+    struct rig *rig = rig_new(1, NULL);
+    flood(rig, NULL, 0, ping, sizeof(ping));
+    flood(rig, NULL, 0, settings, sizeof(settings));
+    flood(rig, headers, sizeof(headers), continuation, sizeof(continuation));
+    rig_free(rig);
+}
+
+Test(server_grpc, what_is_not_http2_is_closed)
+{
+    struct rig *rig = rig_new(1, NULL);
+    static const char *const rows[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x01\x01\x01\xfc\x03\x03"};
+    for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
+        int fd = rig_connect(server_grpc_address(rig->server));
+        rig_send(fd, rows[i], strlen(rows[i]));
+        char buf[256];
+        while (recv(fd, buf, sizeof(buf), 0) > 0)
+            ;
+        close(fd);
+    }
+    RIG_WAIT(server_connections(rig->server) == 0);
+    rig_free(rig);
+}
+
+// --- clients that leave or dawdle -----------------------------------------------------------------------------------
+
+Test(server_grpc, cancelled_and_broken_requests_are_gone)
+{
+    struct rig *rig = rig_new(1, NULL);
+    struct peer *peer = peer_new(rig);
+    int32_t id = submit(peer, "/hold", "");
+    int32_t unfinished = submit_with(peer, "/sink", (struct weir_slice){0}, true, NULL);
+    peer_flush(peer);
+    RIG_WAIT(atomic_load(&rig->held) == 1);
+    nghttp2_submit_rst_stream(peer->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+    peer_flush(peer);
+    RIG_WAIT(atomic_load(&rig->gones) == 1);
+    cr_assert_gt(unfinished, id);
+    expect_ok(peer, submit(peer, "/sink", ""));
+    peer_free(peer);
+    RIG_WAIT(atomic_load(&rig->gones) == 2);
+    rig_free(rig);
+}
+
+Test(server_grpc, slow_bodies_are_reset_and_the_connection_stays)
+{
+    struct server_limits limits = {.receive_timeout_ms = 60};
+    struct rig *rig = rig_new(1, &limits);
+    struct peer *peer = peer_new(rig);
+    struct weir_slice some = {(const uint8_t *)"abc", 3};
+    struct call *call = finish(peer, submit_with(peer, "/sink", some, true, NULL));
+    cr_assert(call->reset);
+    cr_assert_eq(call->reset_code, NGHTTP2_CANCEL);
+    cr_assert_eq(call->status, 0, "no answer");
+    cr_assert_eq(atomic_load(&rig->gones), 1);
+    expect_ok(peer, submit(peer, "/sink", ""));
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, a_header_block_that_does_not_end_closes_the_connection)
+{
+    static const uint8_t headers[10] = {0, 0, 1, NGHTTP2_HEADERS, 0, 0, 0, 0, 1, 0x83};
+    struct server_limits limits = {.receive_timeout_ms = 60};
+    struct rig *rig = rig_new(1, &limits);
+    struct peer *peer = peer_new(rig);
+    rig_send(peer->fd, headers, sizeof(headers));
+    read_to_end(peer);
+    cr_assert_eq(atomic_load(&rig->begins), 0);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, idle_connections_get_goaway_and_waiting_ones_do_not)
+{
+    struct server_limits limits = {.idle_timeout_ms = 60};
+    struct rig *rig = rig_new(1, &limits);
+    struct peer *waiting = peer_new(rig), *idle = peer_new(rig);
+    int32_t id = submit(waiting, "/hold", "");
+    peer_flush(waiting);
+    expect_ok(idle, submit(idle, "/sink", ""));
+    read_to_end(idle);
+    cr_assert_eq(idle->goaways, 1);
+    cr_assert_eq(idle->goaway_code, NGHTTP2_NO_ERROR);
+    RIG_WAIT(atomic_load(&rig->held) == 1);
+    rig_release(rig);
+    expect_ok(waiting, id);
+    peer_free(idle);
+    peer_free(waiting);
+    rig_free(rig);
+}
+
+Test(server_grpc, a_shut_window_does_not_hold_an_answer_for_ever)
+{
+    struct server_limits limits = {.write_stall_ms = 60};
+    struct rig *rig = rig_new(1, &limits);
+    nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0}};
+    struct peer *peer = peer_new_with(rig, settings, 1);
+    struct call *call = finish(peer, submit(peer, "/sink", "abc"));
+    cr_assert_eq(call->status, 200);
+    cr_assert(call->reset);
+    cr_assert_eq(call->reset_code, NGHTTP2_CANCEL);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, a_peer_that_does_not_read_is_cut)
+{
+    struct server_limits limits = {.write_stall_ms = 60};
+    struct rig *rig = rig_new(1, &limits);
+    nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1u << 30}};
+    struct peer *peer = peer_new_with(rig, settings, 1);
+    nghttp2_submit_window_update(peer->session, NGHTTP2_FLAG_NONE, 0, 1 << 30);
+    int on = 1;
+    setsockopt(peer->fd, SOL_SOCKET, SO_RCVBUF, &on, sizeof(on));
+    submit(peer, "/big", "");
+    peer_flush(peer);
+    RIG_WAIT(atomic_load(&rig->answers) == 1);
+    RIG_WAIT(server_connections(rig->server) == 0);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+// --- the server -----------------------------------------------------------------------------------------------------
+
+Test(server_grpc, pause_stops_reading_and_answers_still_go_out)
+{
+    struct rig *rig = rig_new(2, NULL);
+    struct peer *peer = peer_new(rig);
+    int32_t held = submit(peer, "/hold", "");
+    peer_flush(peer);
+    RIG_WAIT(atomic_load(&rig->held) == 1);
+    rig_pause(rig);
+    int32_t late = submit(peer, "/sink", "late");
+    peer_flush(peer);
+    rig_release(rig);
+    expect_ok(peer, held);
+    rig_pause(rig);
+    cr_assert_eq(atomic_load(&rig->begins), 1);
+    rig_resume(rig);
+    expect_ok(peer, late);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+Test(server_grpc, shutdown_says_goaway_twice_and_answers_all)
+{
+    enum { PEERS = 6, EACH = 20 };
+    struct rig *rig = rig_new(2, NULL);
+    struct peer *peers[PEERS];
+    int32_t ids[PEERS][EACH];
+    for (int p = 0; p < PEERS; p++) {
+        peers[p] = peer_new(rig);
+        for (int i = 0; i < EACH; i++)
+            ids[p][i] = submit(peers[p], "/hold", "abc");
+        peer_flush(peers[p]);
+    }
+    RIG_WAIT(atomic_load(&rig->held) == PEERS * EACH);
+    server_shutdown(rig->server, rig_on_done, rig);
+    for (int p = 0; p < PEERS; p++) {
+        PEER_UNTIL(peers[p], peers[p]->goaways == 2);
+        cr_assert_eq(peers[p]->goaway_first, 0x7fffffff);
+        cr_assert_eq(peers[p]->goaway_last, ids[p][EACH - 1]);
+        cr_assert_eq(peers[p]->goaway_code, NGHTTP2_NO_ERROR);
+    }
+    cr_assert_eq(atomic_load(&rig->done), 0);
+    rig_release(rig);
+    for (int p = 0; p < PEERS; p++) {
+        for (int i = 0; i < EACH; i++)
+            expect_ok(peers[p], ids[p][i]);
+        read_to_end(peers[p]);
+        peer_free(peers[p]);
+    }
+    rig_free(rig);
+}
+
+Test(server_grpc, shutdown_turns_hard)
+{
+    struct server_limits limits = {.shutdown_ms = 50};
+    struct rig *rig = rig_new(2, &limits);
+    struct peer *peer = peer_new(rig);
+    submit(peer, "/hold", "");
+    peer_flush(peer);
+    RIG_WAIT(atomic_load(&rig->held) == 1);
+    server_shutdown(rig->server, rig_on_done, rig);
+    read_to_end(peer);
+    RIG_WAIT(atomic_load(&rig->gones) == 1);
+    peer_free(peer);
+    rig_free(rig);
+}
+
+struct worker {
+    const struct rig *rig;
+    int answered;
+};
+static void *work(void *arg)
+{
+    struct worker *worker = arg;
+    for (int round = 0; round < 10; round++) {
+        struct peer *peer = peer_new(worker->rig);
+        int32_t ids[20];
+        for (int i = 0; i < 20; i++)
+            ids[i] = submit(peer, i % 5 == 4 ? "/early" : "/sink", "abcdef");
+        for (int i = 0; i < 20; i++)
+            worker->answered += finish(peer, ids[i])->status == 200;
+        peer_free(peer);
+    }
+    return NULL;
+}
+
+Test(server_grpc, many_connections_on_two_loops)
+{
+    struct rig *rig = rig_new(2, NULL);
+    struct worker workers[4];
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        workers[i] = (struct worker){.rig = rig};
+        cr_assert_eq(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        cr_assert_eq(workers[i].answered, 200);
+    }
+    rig_free(rig);
+}
