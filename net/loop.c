@@ -10,6 +10,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define TICK_NS   1000000u
 #define LEVELS    5 // 64^5 ms = 12 days; what is further away waits in the last level and is sorted in again
@@ -26,8 +28,8 @@ struct wheel {
 
 struct loop {
     h2o_evloop_t *evloop;
-    h2o_multithread_queue_t *queue;
-    h2o_multithread_receiver_t receiver;
+    int wake_fd; // an eventfd
+    h2o_socket_t *wake_sock;
     _Atomic(struct loop_message *) messages; // newest first
     atomic_bool stop;
     _Atomic uint64_t turned_ns;
@@ -212,6 +214,24 @@ static void laters_run(struct loop *loop)
 
 // --- messages -------------------------------------------------------------------------------------------------------
 
+// h2o's own queue is not used: its wake-up socket takes input buffers from a cache of the thread that made the queue, without a lock, and
+// loops are made in one thread and run in others (ThreadSanitizer found two of them in one cache). This socket is never read by h2o.
+static void wake(struct loop *loop)
+{
+    uint64_t one = 1;
+    ssize_t n;
+    do
+        n = write(loop->wake_fd, &one, sizeof(one));
+    while (n < 0 && errno == EINTR); // EAGAIN: 2^64 - 2 wake-ups are waiting
+}
+
+static void on_wake(h2o_socket_t *sock, const char *err)
+{
+    struct loop *loop = sock->data;
+    uint64_t count;
+    (void)!read(loop->wake_fd, &count, sizeof(count));
+}
+
 void loop_send(struct loop *loop, struct loop_message *message)
 {
     struct loop_message *head = atomic_load_explicit(&loop->messages, memory_order_relaxed);
@@ -220,7 +240,7 @@ void loop_send(struct loop *loop, struct loop_message *message)
     while (!atomic_compare_exchange_weak_explicit(&loop->messages, &head, message, memory_order_acq_rel,
                                                   memory_order_relaxed));
     if (head == NULL)
-        h2o_multithread_send_message(&loop->receiver, NULL);
+        wake(loop);
 }
 
 static void messages_run(struct loop *loop)
@@ -243,12 +263,6 @@ static void messages_run(struct loop *loop)
     }
 }
 
-// Our messages carry no h2o header: the queue only wakes.
-static void on_h2o_messages(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages)
-{
-    assert(h2o_linklist_is_empty(messages));
-}
-
 // --- the loop -------------------------------------------------------------------------------------------------------
 
 // Bodies are handed out as they come; a large input buffer must never become a file in the temporary directory.
@@ -258,22 +272,20 @@ static void h2o_settings(void)
 }
 static pthread_once_t h2o_once = PTHREAD_ONCE_INIT;
 
-// h2o aborts the process when a pipe or an epoll instance cannot be had: look first, so that the caller hears of it.
-static int probe_descriptors(struct weir_err *err)
+// h2o aborts the process when epoll cannot be had: look first, so that the caller hears of it.
+static int open_descriptors(struct loop *loop, struct weir_err *err)
 {
-    int fds[2] = {-1, -1};
-    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    int piped = epoll_fd < 0 ? -1 : pipe(fds);
-    int code = WEIR_OK;
-    if (piped != 0)
-        code = weir_fail(err, WEIR_E_IO, "new loop: %s", strerror(errno));
-    if (epoll_fd >= 0)
-        close(epoll_fd);
-    if (piped == 0) {
-        close(fds[0]);
-        close(fds[1]);
+    int probe = epoll_create1(EPOLL_CLOEXEC);
+    if (probe >= 0)
+        loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (probe < 0 || loop->wake_fd < 0) {
+        int code = weir_fail(err, WEIR_E_IO, "new loop: %s", strerror(errno));
+        if (probe >= 0)
+            close(probe);
+        return code;
     }
-    return code;
+    close(probe);
+    return WEIR_OK;
 }
 
 int loop_new(struct loop **out, struct weir_err *err)
@@ -281,15 +293,16 @@ int loop_new(struct loop **out, struct weir_err *err)
     struct loop *loop = calloc(1, sizeof(*loop));
     if (loop == NULL)
         return weir_fail(err, WEIR_E_NOMEM, "new loop: out of memory");
-    int code = probe_descriptors(err);
+    int code = open_descriptors(loop, err);
     if (code != WEIR_OK) {
         free(loop);
         return code;
     }
     pthread_once(&h2o_once, h2o_settings);
     loop->evloop = h2o_evloop_create();
-    loop->queue = h2o_multithread_create_queue(loop->evloop);
-    h2o_multithread_register_receiver(loop->queue, &loop->receiver, on_h2o_messages);
+    loop->wake_sock = h2o_evloop_socket_create(loop->evloop, loop->wake_fd, H2O_SOCKET_FLAG_DONT_READ);
+    loop->wake_sock->data = loop;
+    h2o_socket_read_start(loop->wake_sock, on_wake);
     loop->laters.prev = loop->laters.next = &loop->laters;
     uint64_t now_ns = weir_now_ns();
     atomic_store(&loop->turned_ns, now_ns);
@@ -302,9 +315,7 @@ void loop_free(struct loop *loop)
 {
     if (loop == NULL)
         return;
-    h2o_multithread_unregister_receiver(loop->queue, &loop->receiver);
-    h2o_multithread_destroy_queue(loop->queue);
-    free(loop->queue); // h2o 2.2.5 frees all of it but the record
+    h2o_socket_close(loop->wake_sock);
     h2o_evloop_run(loop->evloop, 0);
     h2o_evloop_destroy(loop->evloop);
     free(loop);
@@ -347,7 +358,7 @@ void loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
     atomic_store(&loop->stop, true);
-    h2o_multithread_send_message(&loop->receiver, NULL);
+    wake(loop);
 }
 
 bool loop_alive(const struct loop *loop, uint64_t within_ns)
