@@ -51,8 +51,8 @@ void grpc_stream_callbacks(nghttp2_session_callbacks *callbacks);
 void grpc_stream_free(struct grpc_stream *stream);
 
 // A stream ended that was never answered: takes from the allowance, and ends the connection when it is used up.
-void grpc_conn_count_reset(struct grpc_conn *conn);
+void grpc_conn_count_reset(struct grpc_conn *grpc);
 // A stream was added or has left.
-void grpc_conn_idle_update(struct grpc_conn *conn);
+void grpc_conn_idle_update(struct grpc_conn *grpc);
 
 #endif

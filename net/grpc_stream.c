@@ -111,6 +111,7 @@ static bool header_slot(struct grpc_stream *stream)
 {
     if (stream->header_count < stream->header_cap)
         return true;
+    assert(stream->header_cap >= GRPC_HEADERS_INLINE);
     size_t cap = stream->header_cap * 2;
     bool is_inline = stream->headers == stream->inline_headers;
     struct exchange_header *headers =

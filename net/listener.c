@@ -51,19 +51,17 @@ static void address_text(const struct sockaddr_storage *address, char *out, size
 {
     char host[INET6_ADDRSTRLEN] = "?";
     if (address->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
-        if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-            inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, sizeof(host));
-            snprintf(out, size, "%s:%u", host, ntohs(v6->sin6_port));
-        } else {
-            inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
-            snprintf(out, size, "[%s]:%u", host, ntohs(v6->sin6_port));
-        }
+        struct sockaddr_in6 v6;
+        memcpy(&v6, address, sizeof(v6));
+        bool mapped = IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr);
+        inet_ntop(mapped ? AF_INET : AF_INET6, &v6.sin6_addr.s6_addr[mapped ? 12 : 0], host, sizeof(host));
+        snprintf(out, size, mapped ? "%s:%u" : "[%s]:%u", host, ntohs(v6.sin6_port));
         return;
     }
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-    inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
-    snprintf(out, size, "%s:%u", host, ntohs(v4->sin_port));
+    struct sockaddr_in v4;
+    memcpy(&v4, address, sizeof(v4));
+    inet_ntop(AF_INET, &v4.sin_addr, host, sizeof(host));
+    snprintf(out, size, "%s:%u", host, ntohs(v4.sin_port));
 }
 
 // A bound and listening socket, or -1 with errno.
@@ -127,7 +125,7 @@ int listener_bind(struct listener *listener, const char *endpoint, struct weir_e
     int fd = host[0] == '\0' ? bind_any(port) : bind_host(host, port, &why);
     if (fd < 0)
         return weir_fail(err, WEIR_E_IO, "listen on %s: %s", endpoint, why != NULL ? why : strerror(errno));
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof(address);
     if (getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
         code = weir_fail(err, WEIR_E_IO, "listen on %s: %s", endpoint, strerror(errno));

@@ -316,7 +316,7 @@ static inline int rig_connect(const char *address)
     snprintf(host, sizeof(host), "%s", address);
     char *colon = strrchr(host, ':');
     *colon = '\0';
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1))};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10))};
     cr_assert_eq(inet_pton(AF_INET, host, &to.sin_addr), 1);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct timeval patience = {.tv_sec = 20};

@@ -52,7 +52,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 {
     struct call *call = call_of(ctx, frame->hd.stream_id);
     if (name_len == 7 && memcmp(name, ":status", 7) == 0)
-        call->status = atoi((const char *)value);
+        call->status = (int)strtol((const char *)value, NULL, 10);
     if (name_len == 11 && memcmp(name, "grpc-status", 11) == 0) {
         snprintf(call->grpc_status, sizeof(call->grpc_status), "%.*s", (int)value_len, (const char *)value);
         call->in_headers = frame->headers.cat == NGHTTP2_HCAT_RESPONSE;
