@@ -11,8 +11,8 @@
 #define WINDOW_LOG_MAX    23 // 8 MiB: what RFC 8878 asks decoders to take, and no more (Z5)
 #define GZIP_WINDOW       (15 + 16)
 #define GZIP_MEM_LEVEL    8
+#define ZSTD_HEAD_MAX     18 // of a frame: magic number, descriptor, window, dictionary, content size
 #define OUT_CHUNK         ((size_t)32 << 10)
-#define ZSTD_MAGIC_LEN    4
 #define ZSTD_WINDOW_LEVEL 20 // from this level on, zstd would choose windows above 8 MiB
 
 const char encoding_accept[] = "identity,gzip,zstd";
@@ -42,10 +42,12 @@ bool encoding_by_name(const char *name, size_t len, enum encoding *encoding)
 struct decoder {
     enum encoding encoding;
     size_t max_bytes;
-    size_t total;      // bytes decoded so far
-    bool inside;       // of a frame or member that has not ended
-    uint8_t magic_len; // zstd: bytes seen of the frame's magic number
-    bool skippable;    // zstd: the frame at hand is one
+    size_t total;                // bytes decoded so far
+    bool inside;                 // of a frame or member that has not ended
+    uint8_t head[ZSTD_HEAD_MAX]; // zstd: the first bytes of the frame at hand
+    uint8_t head_len;
+    size_t frame_in;  // zstd: bytes taken of that frame
+    size_t frame_out; // zstd: bytes it has decoded to
     z_stream gzip;
     ZSTD_DCtx *zstd;
 };
@@ -77,7 +79,8 @@ void decoder_reset(struct decoder *decoder, size_t max_bytes)
     decoder->max_bytes = max_bytes;
     decoder->total = 0;
     decoder->inside = false;
-    decoder->magic_len = 0;
+    decoder->head_len = 0;
+    decoder->frame_in = decoder->frame_out = 0;
     if (decoder->encoding == ENCODING_GZIP)
         inflateReset(&decoder->gzip);
     if (decoder->encoding == ENCODING_ZSTD)
@@ -125,31 +128,47 @@ static int step_gzip(struct decoder *decoder, struct weir_slice *in, uint8_t *to
     return weir_fail(err, WEIR_E_INVALID, "gzip: %s", z->msg != NULL ? z->msg : "corrupt data");
 }
 
-// Checks the magic number at the start of a frame as its bytes come in: Debian's libzstd would also take the formats of
-// before version 0.8, whose decoders know no limit on windows.
-static bool zstd_magic_is_right(struct decoder *decoder, const struct weir_slice *in)
+// Looks at the start of a frame as its bytes come in (RFC 8878, 3.1.1); what is wrong with it, or NULL. For two things that
+// libzstd would let pass: the formats of before version 0.8, whose decoders in Debian's build know no limit on windows, and a
+// large window when a whole small frame happens to be fed at once.
+static const char *zstd_head_fault(struct decoder *decoder, const struct weir_slice *in)
 {
-    static const uint8_t frame[ZSTD_MAGIC_LEN] = {0x28, 0xb5, 0x2f, 0xfd};
-    static const uint8_t skippable[ZSTD_MAGIC_LEN] = {0x50, 0x2a, 0x4d, 0x18};
-    for (size_t i = 0; i < in->len && decoder->magic_len < ZSTD_MAGIC_LEN; i++) {
-        uint8_t byte = in->data[i];
-        if (decoder->magic_len == 0)
-            decoder->skippable = (byte & 0xf0) == skippable[0];
-        uint8_t want = (decoder->skippable ? skippable : frame)[decoder->magic_len];
-        if (byte != want && !(decoder->skippable && decoder->magic_len == 0))
-            return false;
-        decoder->magic_len++;
+    static const uint8_t frame[] = {0x28, 0xb5, 0x2f, 0xfd};
+    static const uint8_t skippable[] = {0x50, 0x2a, 0x4d, 0x18};
+    uint8_t *head = decoder->head;
+    while (decoder->head_len < ZSTD_HEAD_MAX && decoder->head_len - decoder->frame_in < in->len) {
+        head[decoder->head_len] = in->data[decoder->head_len - decoder->frame_in];
+        decoder->head_len++;
     }
-    return true;
+    bool skips = decoder->head_len > 0 && (head[0] & 0xf0) == skippable[0];
+    for (size_t i = skips; i < sizeof(frame) && i < decoder->head_len; i++)
+        if (head[i] != (skips ? skippable : frame)[i])
+            return "no frame begins where one should";
+    if (skips || decoder->head_len < 6 || head[4] & 0x20) // single segment: no window is given
+        return NULL;
+    unsigned exponent = 10 + (head[5] >> 3), mantissa = head[5] & 7;
+    return exponent > WINDOW_LOG_MAX || (exponent == WINDOW_LOG_MAX && mantissa > 0) ? "window above 8 MiB" : NULL;
+}
+
+// At the end of a frame: whether it held what it said. libzstd does not ask when the last block is empty and the frame came
+// in pieces; a sender that lost bytes must not get an OK for the rest.
+static bool zstd_frame_is_whole(const struct decoder *decoder)
+{
+    if ((decoder->head[0] & 0xf0) == 0x50) // skippable
+        return true;
+    unsigned long long declared = ZSTD_getFrameContentSize(decoder->head, decoder->head_len);
+    return declared == ZSTD_CONTENTSIZE_UNKNOWN || declared == decoder->frame_out;
 }
 
 static int step_zstd(struct decoder *decoder, struct weir_slice *in, uint8_t *to, size_t cap, size_t *made,
                      struct weir_err *err)
 {
-    if (!zstd_magic_is_right(decoder, in))
-        return weir_fail(err, WEIR_E_INVALID, "zstd: no frame begins where one should");
+    const char *wrong = zstd_head_fault(decoder, in);
+    if (wrong != NULL)
+        return weir_fail(err, WEIR_E_INVALID, "zstd: %s", wrong);
     ZSTD_inBuffer from = {in->data, in->len, 0};
-    ZSTD_outBuffer out = {to, cap, 0};
+    ZSTD_outBuffer out = {.size = cap};
+    out.dst = to;
     size_t left = ZSTD_decompressStream(decoder->zstd, &out, &from);
     *made = out.pos;
     in->data += from.pos;
@@ -158,11 +177,17 @@ static int step_zstd(struct decoder *decoder, struct weir_slice *in, uint8_t *to
         bool memory = ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation;
         return weir_fail(err, memory ? WEIR_E_NOMEM : WEIR_E_INVALID, "zstd: %s", ZSTD_getErrorName(left));
     }
-    if (from.pos > 0 || out.pos > 0) // a call that did nothing asks for the next frame's header
-        decoder->inside = left != 0;
-    if (!decoder->inside)
-        decoder->magic_len = 0;
-    return WEIR_OK;
+    if (from.pos == 0 && out.pos == 0) // nothing done: what is left to do then speaks of the next frame
+        return WEIR_OK;
+    decoder->frame_in += from.pos;
+    decoder->frame_out += out.pos;
+    decoder->inside = left != 0;
+    if (decoder->inside)
+        return WEIR_OK;
+    bool whole = zstd_frame_is_whole(decoder);
+    decoder->frame_in = decoder->frame_out = 0;
+    decoder->head_len = 0;
+    return whole ? WEIR_OK : weir_fail(err, WEIR_E_INVALID, "zstd: the frame's content is not as long as it says");
 }
 
 static int step_identity(struct decoder *decoder, struct weir_slice *in, uint8_t *to, size_t cap, size_t *made,
@@ -294,7 +319,10 @@ static int step_compress(struct encoder *encoder, struct weir_slice *in, struct 
 
 static int encode(struct encoder *encoder, struct weir_slice in, struct weir_buf *out, bool end, struct weir_err *err)
 {
+    static const uint8_t nothing[1];
     const char *name = encoding_name(encoder->encoding);
+    if (in.data == NULL) // of an empty input: pointers are moved below
+        in.data = nothing;
     if (encoder->encoding == ENCODING_IDENTITY) {
         if (weir_buf_append(out, in.data, in.len))
             return WEIR_OK;

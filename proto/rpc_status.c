@@ -10,7 +10,8 @@ enum { ANY_TYPE_URL = 1, ANY_VALUE = 2 };
 enum { RETRY_INFO_DELAY = 1 };
 enum { DURATION_SECONDS = 1, DURATION_NANOS = 2 };
 
-static const char retry_info_url[] = "type.googleapis.com/google.rpc.RetryInfo";
+#define RETRY_INFO_NAME "/google.rpc.RetryInfo"
+static const char retry_info_url[] = "type.googleapis.com" RETRY_INFO_NAME;
 
 #define DURATION_MAX_S UINT64_C(315576000000) // google.protobuf.Duration's own limit: 10,000 years
 
@@ -90,9 +91,8 @@ static bool decode_retry_info(struct weir_slice info, struct rpc_status *out)
 // Whether an Any's type URL names RetryInfo: what counts is behind its last slash.
 static bool url_is_retry_info(struct weir_slice url)
 {
-    const char *name = strchr(retry_info_url, '/'); // with the slash
-    size_t len = strlen(name);
-    return url.len >= len && memcmp(url.data + url.len - len, name, len) == 0;
+    size_t len = sizeof(RETRY_INFO_NAME) - 1;
+    return url.len >= len && memcmp(url.data + url.len - len, RETRY_INFO_NAME, len) == 0;
 }
 
 static bool decode_detail(struct weir_slice any, struct rpc_status *out)

@@ -69,14 +69,14 @@ static void bench_signal(enum weir_signal signal, int rounds, struct random_otlp
 
 int main(int argc, char **argv)
 {
-    int rounds = argc > 1 ? atoi(argv[1]) : 51;
+    long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : 51;
     if (rounds < 1 || rounds > ROUNDS_MAX) {
         fprintf(stderr, "usage: %s [ROUNDS, 1 to %d]\n", argv[0], ROUNDS_MAX);
         return 2;
     }
     struct random_otlp rnd = random_otlp_new(20240501, false);
     for (int signal = WEIR_TRACES; signal <= WEIR_LOGS; signal++)
-        bench_signal((enum weir_signal)signal, rounds, &rnd);
+        bench_signal((enum weir_signal)signal, (int)rounds, &rnd);
     random_otlp_free(&rnd);
     return 0;
 }

@@ -109,6 +109,10 @@ static inline char *rnd_key(struct random_otlp *rnd)
     return rnd_wild(rnd, 8) ? rnd_text(rnd, odd, WEIR_COUNT(odd)) : rnd_text(rnd, keys, WEIR_COUNT(keys));
 }
 
+// Its length takes two bytes on the wire.
+#define RND_LONG                                                                                                       \
+    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789 and on and " \
+    "on and on"
 static inline char *rnd_string(struct random_otlp *rnd)
 {
     static const char *const words[] = {"GET",
@@ -120,13 +124,7 @@ static inline char *rnd_string(struct random_otlp *rnd)
                                         "SELECT * FROM carts WHERE id = $1",
                                         "eu-central-1",
                                         "10.42.0.17"};
-    static const char *const odd[] = {"",
-                                      "Straße 7, München",
-                                      "日本語のログ",
-                                      "\x7f",
-                                      "🦫🦫🦫🦫",
-                                      "a string of more than 127 bytes, whose length takes two bytes on the wire: "
-                                      "0123456789012345678901234567890123456789012345678901234567890123456789"};
+    static const char *const odd[] = {"", "Straße 7, München", "日本語のログ", "\x7f", "🦫🦫🦫🦫", RND_LONG};
     return rnd_wild(rnd, 4) ? rnd_text(rnd, odd, WEIR_COUNT(odd)) : rnd_text(rnd, words, WEIR_COUNT(words));
 }
 

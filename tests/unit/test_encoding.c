@@ -175,6 +175,33 @@ Test(encoding, old_zstd_formats_are_no_zstd)
     }
 }
 
+Test(encoding, a_zstd_frame_holds_what_it_declares)
+{
+    // Single segment; 146 or 0 bytes declared, an empty last block. libzstd takes the first one when it comes in pieces.
+    struct weir_buf lies = bytes_of("\x28\xb5\x2f\xfd\x20\x92\x01\0\0", 9);
+    struct weir_buf empty = bytes_of("\x28\xb5\x2f\xfd\x20\x00\x01\0\0", 9);
+    expect_all_pieces(ENCODING_ZSTD, lies, WEIR_E_INVALID, NULL);
+    expect_all_pieces(ENCODING_ZSTD, empty, WEIR_OK, "");
+    weir_buf_free(&lies);
+    weir_buf_free(&empty);
+}
+
+Test(encoding, a_small_frame_with_a_large_window_is_refused_however_it_comes_Z9)
+{
+    // Windows of 8, 9 and 16 MiB, no content size; one raw block, "abc".
+    static const char *const heads[] = {"\x28\xb5\x2f\xfd\x00\x68", "\x28\xb5\x2f\xfd\x00\x69",
+                                        "\x28\xb5\x2f\xfd\x00\x70"};
+    for (size_t i = 0; i < WEIR_COUNT(heads); i++) {
+        struct weir_buf in = bytes_of(heads[i], 6);
+        cr_assert(weir_buf_append(&in,
+                                  "\x19\0\0"
+                                  "abc",
+                                  6));
+        expect_all_pieces(ENCODING_ZSTD, in, i == 0 ? WEIR_OK : WEIR_E_INVALID, "abc");
+        weir_buf_free(&in);
+    }
+}
+
 Test(encoding, corrupt_data_is_invalid_E3)
 {
     static const enum encoding both[] = {ENCODING_GZIP, ENCODING_ZSTD};
