@@ -15,7 +15,7 @@ UNSETTLED_SECONDS = 0.3
 
 def test_kill_9(box):
     seed = int(os.environ.get("WEIR_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
-    print(f"WEIR_TEST_SEED={seed}")
+    box.note(f"WEIR_TEST_SEED={seed}")
     chance = random.Random(seed)
     sink = box.sink()
     grpc, http = box.port(), box.port()
@@ -73,7 +73,7 @@ def test_kill_9(box):
         uncertain += sent[signal]["uncertain_items"]
     # An acknowledgement that was lost with the process makes the generator send again: uncertain. Besides that, a kill repeats
     # what the sink got without weir's having settled it.
-    print(f"{KILLS} kills: {duplicates} duplicates, {uncertain} from lost acknowledgements at most, {repeatable} unsettled at "
-          f"most; {sum(s['acked_items'] for s in sent.values())} items; longest start {longest_start:.2f} s")
+    box.note(f"{KILLS} kills: {duplicates} duplicates, {uncertain} from lost acknowledgements at most, {repeatable} unsettled at "
+             f"most; {sum(s['acked_items'] for s in sent.values())} items; longest start {longest_start:.2f} s")
     assert duplicates <= uncertain + repeatable
     assert sink.stats("metrics")["order_violations"] == 0

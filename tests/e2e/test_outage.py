@@ -3,7 +3,7 @@
 
 import pytest
 
-from weirtest import SIGNALS, TRANSPORTS, scaled
+from weirtest import SIGNALS, TRANSPORTS, scaled, wait_for
 
 ITEMS = scaled(200_000) // 6  # per signal and transport
 
@@ -60,8 +60,6 @@ def test_an_upstream_that_comes_and_goes(box, transport):
     sink = box.sink()
     weir = box.weir(sink.url(transport))
     gen = box.gen_start(weir, signal="metrics", items=scaled(20_000), rate=scaled(20_000) // 2, in_flight=4, items_per_request=20)
-    from weirtest import wait_for
-
     for turn in range(1, 6):
         wait_for(lambda: sink.stats("metrics")["items"] >= turn * scaled(2_000) or not gen.process.alive(), 60, "more arrives")
         sink.listen(False)

@@ -100,7 +100,7 @@ def test_an_upstream_that_cannot_be_reached(box, endpoint, code):
     """weir starts, takes data, says what is wrong, and is ready: the upstream's trouble is not its own."""
     relay = box.weir(endpoint)
     box.gen(relay, items=20)
-    error = wait_for(lambda: relay.upstream()["last_error"], 30, "the status tells the error")
+    error = wait_for(lambda: relay.last_error(), 30, "the status tells the error")
     assert error["code"] == code and error["message"], error
     assert relay.get("/readyz")[0] == 200
     assert relay.lane("traces")["pending"] == 20
@@ -112,7 +112,7 @@ def test_an_upstream_that_is_something_else(box):
     relay = box.weir(f"grpc://{sink.http}", {"name": "up1", "endpoint": f"http://{sink.grpc}"})
     box.gen(relay, items=20)
     for name in ("up0", "up1"):
-        wait_for(lambda: relay.upstream(name)["last_error"], 30, "the status tells the error")
+        wait_for(lambda: relay.last_error(name), 30, "the status tells the error")
         lane = relay.lane("traces", name)
         assert lane["pending"] == 20 and lane["dead_lettered"] == 0, (name, lane)
 

@@ -246,6 +246,11 @@ class Weir:
         upstreams = self.status()["upstreams"]
         return next(u for u in upstreams if name in (None, u["name"]))
 
+    def last_error(self, upstream=None):
+        """The upstream's last error, or None when there was none yet."""
+        error = self.upstream(upstream)["last_error"]
+        return error if error["code"] else None
+
     def lane(self, signal, upstream=None):
         return self.upstream(upstream)["lanes"][signal]["items"]
 
@@ -407,7 +412,7 @@ def read_record(path):
 
 
 def probe(address, transport, path, body=None, box=None, **options):
-    """weir-gen probe: one odd request through libcurl. header=[...] may be a list."""
+    """weir-gen probe: one odd request. header=[...] may be a list."""
     argv = [BUILD / "weir-gen", "probe", f"--{transport}", address, "--path", path]
     if body is not None:
         argv += ["--raw-file", box.file(f"probe-{time.monotonic_ns()}", body)]
