@@ -212,7 +212,8 @@ static int find_position(struct spool *spool, const struct state_record *state, 
         struct segment_map *map;
         last->refs++;
         int code = segment_get_map(last, &map, err);
-        if (code == WEIR_OK && map->end >= state->next_block) {
+        // Equal: the state's counts do not depend on the last block's header.
+        if (code == WEIR_OK && map->end > state->next_block) {
             spool->counts = map->end_counts;
             atomic_store(&spool->next_block, map->end);
         }

@@ -207,9 +207,14 @@ static bool check_tree(struct tree *t, uint64_t file_bytes)
     const uint8_t *a = t->map + PAGE_HEAD, *b = a + PAGE;
     if (!meta_good(t->map, 0) || !meta_good(t->map + PAGE, 1))
         return wrong(t, 0, "meta page");
-    // LMDB takes the one of the later transaction, the first when they are equal. There is no going back to the other: its pages
-    // may have been used again.
-    const uint8_t *m = weir_get_u64(a + 128) < weir_get_u64(b + 128) ? b : a;
+    // LMDB takes the one of the later transaction, and has no checksum to tell whether it is. Transactions write the two in turn, so
+    // their numbers are neighbours, the even one first: a flipped bit must not bring back an older state as if nothing had happened since.
+    // Nor is there a way back to the other meta page: its tree's pages may have been used again.
+    uint64_t txn_a = weir_get_u64(a + 128), txn_b = weir_get_u64(b + 128);
+    bool turns = txn_a % 2 == 0 && txn_b % 2 == 1 && (txn_a + 1 == txn_b || txn_b + 1 == txn_a);
+    if (!turns && (txn_a != 0 || txn_b != 0))
+        return wrong(t, 0, "meta pages are not of one transaction and the next");
+    const uint8_t *m = txn_a < txn_b ? b : a;
     uint64_t last = weir_get_u64(m + 120);
     if (last >= file_bytes / PAGE)
         return wrong(t, last, "file is shorter than its last page");
