@@ -129,8 +129,10 @@ static bool take_blocks(struct export *export)
     }
     export->first = lane->todo.at[0].first;
     take_view(export, &view);
-    while (export->view_count < JOIN_READS_MAX && export->end >= lane->single_until &&
-           export->end < lane->todo.at[0].end && export->raw_bytes < lane->replay->upstream->max_request_size_bytes) {
+    // A block that was refused is split: it travels alone.
+    while (export->view_count < JOIN_READS_MAX && export->first >= lane->split_until &&
+           export->end >= lane->single_until && export->end < lane->todo.at[0].end &&
+           export->raw_bytes < lane->replay->upstream->max_request_size_bytes) {
         if (read_block(lane, export->end, &view, &err) != WEIR_OK)
             break;
         if (!joins(export, &view)) {
@@ -156,6 +158,7 @@ static bool begin_split(struct export *export)
     struct replay_lane *lane = export->lane;
     uint64_t first = export->first, end = export->end;
     struct weir_err err = {0};
+    assert(export->view_count == 1);
     int rc = split_begin(lane, first, end, &export->views[0], &err);
     if (rc == WEIR_OK)
         export->view_count = 0; // the split has the view now

@@ -103,7 +103,7 @@ def test_every_request_rejected(box):
     box.gen(weir, signal="traces", items=100, in_flight=4)
     weir.wait_drained()
     ledger = weir.check_ledger()["up0"]
-    assert ledger["logs"]["dead_lettered"] == 100 and ledger["traces"]["delivered"] == 100
+    assert ledger["logs"]["dead_lettered"] == 100 and ledger["traces"]["delivered"] == 100, ledger
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
