@@ -134,7 +134,10 @@ static void emit_spool_oldest(struct metrics_writer *w, const struct metric_row 
 static void emit_spool_histogram(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
 {
     const struct spool_histogram *from = (const void *)((const char *)s + row->field);
-    const struct metric_histogram histogram = {from->bounds, from->counts, SPOOL_HISTOGRAM_BUCKETS, from->sum};
+    uint64_t counts[SPOOL_HISTOGRAM_BUCKETS]; // the spool's buckets are cumulated already
+    for (size_t i = 0; i < SPOOL_HISTOGRAM_BUCKETS; i++)
+        counts[i] = from->counts[i] - (i > 0 ? from->counts[i - 1] : 0);
+    const struct metric_histogram histogram = {from->bounds, counts, SPOOL_HISTOGRAM_BUCKETS, from->sum};
     metrics_put_histogram(w, NULL, 0, &histogram);
 }
 

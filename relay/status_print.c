@@ -219,10 +219,14 @@ static void print_upstream(const json_t *upstream, double *peak, FILE *out)
 {
     fprintf(out, LABEL "%s  %s since %s  %s\n", "upstream", TEXT(upstream, "name"), STATE(upstream, "state"),
             clock_at(upstream, "since").text, TEXT(upstream, "endpoint"));
-    fprintf(out, INDENT "backlog %s items, %s, oldest %s  gone in %s  in %s items/s, out %s items/s, %s/s\n",
-            COUNT(upstream, "backlog.items"), BYTES(upstream, "backlog.bytes"),
-            DURATION(upstream, "backlog.oldest_age_seconds"), DURATION(upstream, "eta_seconds"),
-            COUNT(upstream, "rates.in_items"), COUNT(upstream, "rates.out_items"), BYTES(upstream, "rates.out_bytes"));
+    if (json_is_number(at(upstream, "backlog.items")) && number_at(upstream, "backlog.items") == 0)
+        fprintf(out, INDENT "no backlog");
+    else
+        fprintf(out, INDENT "backlog %s items, %s, oldest %s  gone in %s", COUNT(upstream, "backlog.items"),
+                BYTES(upstream, "backlog.bytes"), DURATION(upstream, "backlog.oldest_age_seconds"),
+                DURATION(upstream, "eta_seconds"));
+    fprintf(out, "  in %s items/s, out %s items/s, %s/s\n", COUNT(upstream, "rates.in_items"),
+            COUNT(upstream, "rates.out_items"), BYTES(upstream, "rates.out_bytes"));
     if (peak != NULL)
         print_draining(upstream, peak, out);
     if (json_is_string(at(upstream, "last_error.time"))) {

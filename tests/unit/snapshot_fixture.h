@@ -56,7 +56,8 @@ static inline void fixture_spool(struct spool_stats *spool)
     for (int i = 0; i < SPOOL_HISTOGRAM_BUCKETS; i++) {
         spool->commit_seconds.bounds[i] = spool->requests_per_commit.bounds[i] =
             i == SPOOL_HISTOGRAM_BUCKETS - 1 ? INFINITY : i + 1;
-        spool->commit_seconds.counts[i] = (uint64_t)(i % 3);
+        // Cumulated, as the spool keeps them: 0, 1 and 2 more in turn.
+        spool->commit_seconds.counts[i] = (i > 0 ? spool->commit_seconds.counts[i - 1] : 0) + (uint64_t)(i % 3);
     }
 }
 
