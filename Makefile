@@ -6,7 +6,8 @@ DESTDIR ?=
 V       ?= 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-# SANITIZE=address,undefined or SANITIZE=thread, and CC=clang, build apart from the plain gcc build.
+# SANITIZE=address,undefined or SANITIZE=thread, and CC=clang, build apart from the plain gcc build. Criterion cannot start under
+# ThreadSanitizer (both want the same addresses): tests/tools/tsan/ stands in for it there.
 SANITIZE ?=
 comma    := ,
 variant  := $(subst $(comma),-,$(SANITIZE))$(if $(filter clang%,$(notdir $(CC))),$(if $(SANITIZE),-)clang)
@@ -18,7 +19,8 @@ WARN     := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes 
 OPT      ?= -O2
 CFLAGS   ?= -g $(OPT) -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=$(if $(SANITIZE),0,2)
 ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DWEIR_VERSION='"$(VERSION)"' $(WARN) $(CFLAGS) -pthread -fPIE \
-            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) -I. -I$(B)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+            $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
+            $(if $(findstring thread,$(SANITIZE)),-Itests/tools/tsan) -I. -I$(B)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALL_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llmdb
 Q        := $(if $(filter 0,$(V)),@)
@@ -80,7 +82,7 @@ $(TOOLS): $(B)/weir-%: $$(call src_objs,tests/tools/$$*) $$(call src_objs,tests/
 	$(link)
 $(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
-	$(link) -lcriterion
+	$(link) $(if $(findstring thread,$(SANITIZE)),-lm,-lcriterion)
 $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link)
