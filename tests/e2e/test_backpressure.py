@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from weirtest import BUILD, GRPC_PATHS, SANITIZER, probe, rpc_status, wait_for
+from weirtest import BUILD, GRPC_PATHS, SANITIZER, TRANSPORTS, probe, rpc_status, wait_for
 
 MIB = 1 << 20
 REQUESTS = 64  # of 1 MiB at once, over each transport
@@ -87,3 +87,29 @@ def test_the_refusal_itself(box):
     box.gen(weir, items=10, payload_bytes=900_000)
     weir.wait_drained()
     assert sink.ids("traces") == set(range(10))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_full_spool_refuses_and_heals(box, transport):
+    """Full by its own limit: refused with a delay before the body, not ready; the lanes drain, and it takes data again (E12)."""
+    sink = box.sink()
+    sink.listen(False)
+    weir = box.weir(sink.url("grpc"), config={"spool": {"max_size": "64MiB", "segment_size": "16MiB"}})
+    result = box.gen(weir, transport, signal="logs", items=100_000, items_per_request=100, payload_bytes=MIB, in_flight=8,
+                     expect_all=False)
+    assert 0 < result["acked_items"] < 100_000
+    assert set(result["refused"]) == {"UNAVAILABLE" if transport == "grpc" else "HTTP 503"}, result
+    assert result["refused_with_delay"] == sum(result["refused"].values())
+    status = weir.status()
+    assert status["spool"]["state"] == "full" and not status["weir"]["ready"] and status["weir"]["reason"]
+    assert status["spool"]["used_bytes"] <= status["spool"]["max_bytes"] == 64 * MIB
+    assert weir.get("/readyz")[0] == 503 and weir.get("/healthz")[0] == 200
+    assert weir.terminate() == 0 and weir.start().lane("logs")["pending"] == result["acked_items"], "a full spool opens"
+    sink.listen(True)
+    weir.wait_drained()
+    wait_for(lambda: weir.status()["weir"]["ready"], 30, lambda: weir.status())
+    box.gen(weir, transport, signal="logs", items=1000, first_id=1_000_000, retry=True)
+    weir.wait_drained()
+    acked = set().union(*(gen.acked() for gen in box.gens))
+    assert sink.ids("logs") == acked and sink.stats("logs")["duplicates"] == 0
+    weir.check_ledger()

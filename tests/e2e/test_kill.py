@@ -5,21 +5,24 @@ import os
 import random
 import time
 
-from weirtest import SIGNALS, scaled
+import pytest
 
-KILLS = scaled(200)
+from weirtest import SIGNALS, TRANSPORTS, scaled
+
+KILLS = scaled(200) // 2  # with each kind of upstream
 PER_REQUEST = 20
 # State is durable at most this long after a delivery: what arrived within it before a kill may arrive again.
 UNSETTLED_SECONDS = 0.3
 
 
-def test_kill_9(box):
+@pytest.mark.parametrize("upstream", TRANSPORTS)
+def test_kill_9(box, upstream):
     seed = int(os.environ.get("WEIR_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
     box.note(f"WEIR_TEST_SEED={seed}")
     chance = random.Random(seed)
     sink = box.sink()
     grpc, http = box.port(), box.port()
-    weir = box.weir(sink.url("grpc"), config={
+    weir = box.weir(sink.url(upstream), config={
         "receiver": {"grpc": {"endpoint": grpc.address}, "http": {"endpoint": http.address}},
         "spool": {"segment_size": "16MiB"},
     })

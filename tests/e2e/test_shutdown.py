@@ -11,7 +11,7 @@ from weirtest import SLOW, TRANSPORTS, wait_for
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_sigterm_under_load_answers_what_is_under_way(box, transport):
-    """No answer is lost: every request is acknowledged, or refused, or never began. Nothing stays uncertain."""
+    """Every request is acknowledged, or refused, or never began: what is stored is exactly what was acknowledged."""
     sink = box.sink()
     weir = box.weir(sink.url("grpc"))
     gen = box.gen_start(weir, transport, items=0, items_per_request=10, connections=4, in_flight=8, deadline_ms=60_000)
@@ -22,8 +22,14 @@ def test_sigterm_under_load_answers_what_is_under_way(box, transport):
     gen.process.signal(signal.SIGTERM)
     result = gen.wait()
     assert took < 5 * SLOW, f"{took:.1f} s"
-    assert set(result["refused"]) <= {"UNAVAILABLE", "HTTP 503", "connect", "not processed", "not_processed"}, result["refused"]
-    assert result["uncertain_items"] == 0, result
+    never_began = {"connect", "not_processed"}
+    if transport == "http":
+        # HTTP/1.1 cannot say "not processed": a request that crosses the close of its idle connection is cut, once a connection.
+        assert result["refused"].get("reset", 0) <= 4 * 8
+        never_began.add("reset")
+    else:
+        assert result["uncertain_items"] == 0, result
+    assert set(result["refused"]) <= {"UNAVAILABLE", "HTTP 503"} | never_began, result["refused"]
     weir.start()
     weir.wait_drained()
     assert gen.acked() == sink.ids("traces"), "stored exactly what was acknowledged"
