@@ -189,6 +189,25 @@ static bool admits(struct ingest *ingest, enum refusal *why, const char **text)
     return false;
 }
 
+// HTTP with a Content-Length is promised its room now, gRPC at the message's prefix at the latest, anything else as it grows.
+static bool take_length(struct request *request, uint64_t length)
+{
+    uint64_t max = request->ingest->options.max_request_bytes;
+    uint64_t framing = request->transport == EXCHANGE_GRPC ? GRPC_PREFIX_LEN : 0;
+    request->declared_bytes = length;
+    if (length > framing && length - framing > max) {
+        char text[128];
+        snprintf(text, sizeof(text), "the body has %" PRIu64 " bytes; the limit is %" PRIu64, length, max);
+        ingest_request_refuse(request, REFUSAL_TOO_LARGE, text);
+        return false;
+    }
+    if (!promise(request, length)) {
+        ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
+        return false;
+    }
+    return true;
+}
+
 static void on_begin(void *ctx, struct exchange *exchange)
 {
     struct ingest *ingest = ingest_of(ctx, exchange);
@@ -211,21 +230,8 @@ static void on_begin(void *ctx, struct exchange *exchange)
         ingest_request_refuse(request, why, text);
         return;
     }
-    // HTTP with a Content-Length is promised its room now, gRPC at the message's prefix, anything else as it grows.
-    if (exchange->content_length != UINT64_MAX) {
-        request->declared_bytes = exchange->content_length;
-        if (request->transport == EXCHANGE_HTTP && exchange->content_length > ingest->options.max_request_bytes) {
-            char too_large[128];
-            snprintf(too_large, sizeof(too_large), "the body has %" PRIu64 " bytes; the limit is %" PRIu64,
-                     exchange->content_length, ingest->options.max_request_bytes);
-            ingest_request_refuse(request, REFUSAL_TOO_LARGE, too_large);
-            return;
-        }
-        if (!promise(request, request->declared_bytes)) {
-            ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
-            return;
-        }
-    }
+    if (exchange->content_length != UINT64_MAX && !take_length(request, exchange->content_length))
+        return;
     if (request->encoding != ENCODING_IDENTITY &&
         (request->decoder = decoder_take(ingest, request->encoding)) == NULL) {
         ingest_request_refuse(request, REFUSAL_INTERNAL, "out of memory");

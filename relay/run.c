@@ -151,8 +151,7 @@ static int make_server(struct run *run, struct weir_err *err)
         .loop_count = relay->workers,
         .grpc_endpoint = config->receiver.grpc_endpoint,
         .http_endpoint = config->receiver.http_endpoint,
-        .limits = {.connections = config->receiver.max_connections,
-                   .body_bytes = config->receiver.max_request_size_bytes + GRPC_PREFIX_LEN},
+        .limits = {.connections = config->receiver.max_connections, .body_bytes = UINT64_MAX}, // ingest has the limit
         .grpc = ingest_grpc_handler,
         .http = ingest_http_handler,
         .bad_request = ingest_bad_request};

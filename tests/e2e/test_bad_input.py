@@ -107,10 +107,11 @@ def test_wrong_content_types(box, relay):
 
 
 def test_oversize_on_the_wire(box, relay):
-    body = field(1, b"x" * LIMIT)
-    refused_grpc(probe(relay.grpc, "grpc", GRPC_PATHS["traces"], body, box, flag=0), 8)
-    refused_http(probe(relay.http, "http", "/v1/traces", body, box), 413, 8)
-    refused_http(probe(relay.http, "http", "/v1/traces", body, box, header="transfer-encoding: chunked"), 413, 8)
+    for size in (LIMIT, LIMIT + 1000, 3 * LIMIT):  # a little above, and far above
+        body = field(1, b"x" * size)
+        refused_grpc(probe(relay.grpc, "grpc", GRPC_PATHS["traces"], body, box, flag=0), 8)
+        refused_http(probe(relay.http, "http", "/v1/traces", body, box), 413, 8)
+        refused_http(probe(relay.http, "http", "/v1/traces", body, box, header="transfer-encoding: chunked"), 413, 8)
 
 
 @pytest.mark.parametrize("encoding,encode", [("gzip", gzip.compress), ("zstd", zstd)])
