@@ -108,7 +108,7 @@ fuzz-run: $(FUZZERS)
 	@tests/fuzz/run.sh $(B) $(FUZZ_SECONDS) $(FUZZERS)
 e2e: $(B)/weir tools $(B)/tests/slow_fdatasync.so ## the real binaries against each other, in parallel (E2E="-k outage" for a part)
 	@WEIR_BUILD=$(B) /usr/bin/python3 -m pytest -p no:cacheprovider -n 4 -q -rs $(E2E) tests/e2e
-outage: E2E := -k "outage or kill" -s
+outage: E2E := -k "outage or kill"
 outage: e2e ## the outage and kill -9 tests alone, with their figures
 interop: $(B)/weir tools ## the OpenTelemetry JS SDK through weir, item by item (npm fetches the SDK into build/interop)
 	@WEIR_BUILD=$(B) tests/interop/run.sh

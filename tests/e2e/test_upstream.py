@@ -156,6 +156,18 @@ def test_an_answer_that_is_cut_off(box, transport):
     assert len({a["headers"]["weir-batch"] for a in sink.attempts()}) == 1
 
 
+def test_goaway_says_that_nothing_was_processed(box):
+    """What lies above GOAWAY's last stream goes again at once, on a new connection (U11): no wait, no duplicate."""
+    sink = box.sink()
+    sink.mode(goaway=1, count=1)
+    weir = box.weir({"name": "up0", "endpoint": sink.url("grpc"), "retry": {"initial": "1h", "max": "1h"}})
+    box.gen(weir, items=10)
+    weir.wait_drained()
+    assert outcomes(sink) == ["goaway", 0]
+    assert len({a["peer"] for a in sink.attempts()}) == 2
+    assert sink.ids("traces") == set(range(10)) and sink.stats("traces")["duplicates"] == 0
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_partial_success_is_delivered_and_counted(box, transport):
     sink = box.sink()

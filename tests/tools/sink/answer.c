@@ -110,22 +110,34 @@ static bool peer_is(int fd, const char *peer)
 }
 
 // The server hides its sockets, rightly; a peer that breaks off is found by its address among our descriptors.
-void sink_cut(const struct exchange *exchange)
+static void write_and_close(const struct exchange *exchange, const void *last_words, size_t len)
 {
-    static const char http_half[] =
-        "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 64\r\n\r\nhalf";
-    static const char http2_half[] = {0, 0, 20, 1, 4}; // a part of a HEADERS frame's header
-    bool grpc = exchange->transport == EXCHANGE_GRPC;
     DIR *dir = opendir("/proc/self/fd");
     struct dirent *entry;
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
         int fd = (int)strtol(entry->d_name, NULL, 10);
         if (entry->d_name[0] == '.' || !peer_is(fd, exchange->peer))
             continue;
-        if (write(fd, grpc ? http2_half : http_half, grpc ? sizeof(http2_half) : sizeof(http_half) - 1) < 0)
+        if (write(fd, last_words, len) < 0)
             fprintf(stderr, "weir-sink: cutting %s: the peer has left already\n", exchange->peer);
         shutdown(fd, SHUT_RDWR);
     }
     if (dir != NULL)
         closedir(dir);
+}
+
+void sink_cut(const struct exchange *exchange)
+{
+    static const char http[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 64\r\n\r\nhalf";
+    static const char http2[] = {0, 0, 20, 1, 4}; // a part of a HEADERS frame's header
+    bool grpc = exchange->transport == EXCHANGE_GRPC;
+    write_and_close(exchange, grpc ? http2 : http, grpc ? sizeof(http2) : sizeof(http) - 1);
+}
+
+void sink_goaway(const struct exchange *exchange)
+{
+    // Length 8, type 7, no flags, stream 0; last stream 0, NO_ERROR.
+    static const char frame[9 + 8] = {0, 0, 8, 7};
+    write_and_close(exchange, frame, exchange->transport == EXCHANGE_GRPC ? sizeof(frame) : 0);
 }

@@ -19,7 +19,7 @@ static const char usage[] =
     "requests\n"
     "  POST /mode             e.g. signal=traces&status=14&retry_delay_ms=500&count=3; keys: transport signal ok "
     "status\n"
-    "                         retry_delay_ms hang cut delay_ms refuse partial limit_bytes poison_id count\n"
+    "                         retry_delay_ms hang goaway cut delay_ms refuse partial limit_bytes poison_id count\n"
     "  POST /listen           on=0 closes the OTLP ports and all connections, on=1 opens the same ports again\n"
     "  POST /reset            forgets counts and modes\n";
 

@@ -255,6 +255,12 @@ static void delay_over(struct loop_timer *timer)
     conclude(WEIR_CONTAINER_OF(timer, struct request, timer));
 }
 
+static void go_away(struct request *request)
+{
+    json_object_set_new(request->attempt, "outcome", json_string("goaway"));
+    sink_goaway(request->exchange); // stays until the server notices and calls gone
+}
+
 static void end(void *ctx, struct exchange *exchange)
 {
     struct request *request = exchange->user;
@@ -262,6 +268,8 @@ static void end(void *ctx, struct exchange *exchange)
     decode(request);
     if (request->rule.action == RULE_HANG)
         json_object_set_new(request->attempt, "outcome", json_string("hang"));
+    else if (request->rule.action == RULE_GOAWAY)
+        go_away(request);
     else if (request->rule.delay_ms > 0)
         loop_timer_set(request->sink->loop, &request->timer, request->rule.delay_ms, delay_over);
     else

@@ -52,6 +52,12 @@ static bool set_hang(struct rule *rule, const char *value)
     return true;
 }
 
+static bool set_goaway(struct rule *rule, const char *value)
+{
+    rule->action = RULE_GOAWAY;
+    return true;
+}
+
 static bool set_cut(struct rule *rule, const char *value)
 {
     rule->action = RULE_CUT;
@@ -132,6 +138,7 @@ static const struct {
     {"ok", set_ok},
     {"status", set_status},
     {"hang", set_hang},
+    {"goaway", set_goaway},
     {"cut", set_cut},
     {"delay_ms", set_delay},
     {"retry_delay_ms", set_retry_delay},

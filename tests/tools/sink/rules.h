@@ -14,6 +14,7 @@ enum rule_action {
     RULE_OK,
     RULE_STATUS, // refuse with a status
     RULE_HANG,   // take the request, never answer
+    RULE_GOAWAY, // take nothing: GOAWAY with last stream 0, then the end of the connection (over HTTP/1.1 the end alone)
     RULE_CUT,    // take and record the request, begin an answer and cut the connection in the middle of it
 };
 
@@ -42,7 +43,7 @@ static inline uint32_t rule_cell(enum exchange_transport transport, enum weir_si
 }
 
 // Adds the rule that a form describes, e.g. "transport=grpc&signal=traces&status=14&retry_delay_ms=500&count=3"; "ok=1" ends
-// misbehaviour. Keys: transport (grpc, http), signal, ok, status, retry_delay_ms, hang, cut, delay_ms, refuse (zstd,gzip), partial,
+// misbehaviour. Keys: transport (grpc, http), signal, ok, status, retry_delay_ms, hang, goaway, cut, delay_ms, refuse (zstd,gzip), partial,
 // limit_bytes, poison_id, count. WEIR_E_INVALID names the wrong part.
 int rules_add(struct rules *rules, struct weir_slice form, struct weir_err *err);
 // The rule for one request, copied, one use counted. Without one: RULE_OK.

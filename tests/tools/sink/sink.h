@@ -37,8 +37,9 @@ struct sink_refusal {
 };
 void sink_answer_taken(struct exchange *exchange, int64_t rejected);
 void sink_answer_refused(struct exchange *exchange, const struct sink_refusal *refusal);
-// Writes a part of an answer and cuts the exchange's connection; `gone` follows.
+// Both end the exchange's connection, and `gone` follows: after a part of an answer, or after GOAWAY.
 void sink_cut(const struct exchange *exchange);
+void sink_goaway(const struct exchange *exchange);
 
 // Opens the OTLP listeners on grpc_address and http_address. WEIR_E_IO.
 int sink_open(struct sink *sink, struct weir_err *err);
