@@ -66,10 +66,10 @@ int keeper_room_for(struct spool *spool, uint64_t bytes, struct weir_err *err)
 
 void keeper_make_spare(struct spool *spool)
 {
-    pthread_mutex_lock(&spool->lock);
+    pthread_mutex_lock(&spool->spare_lock);
     bool there = spool->spare != NULL;
     unsigned long long temporary = spool->temporaries++;
-    pthread_mutex_unlock(&spool->lock);
+    pthread_mutex_unlock(&spool->spare_lock);
     struct weir_err err = {0};
     char name[64], path[SPOOL_PATH_MAX];
     struct segment_file *file = NULL;
@@ -80,10 +80,10 @@ void keeper_make_spare(struct spool *spool)
     if (code == WEIR_OK && !there)
         code = segment_file_create(path, spool->segment_bytes, &file, &err);
     if (file != NULL) {
-        pthread_mutex_lock(&spool->lock);
+        pthread_mutex_lock(&spool->spare_lock);
         memcpy(spool->spare_path, path, SPOOL_PATH_MAX);
         spool->spare = file;
-        pthread_mutex_unlock(&spool->lock);
+        pthread_mutex_unlock(&spool->spare_lock);
     }
     if (code == WEIR_OK) {
         spool_set_state(spool, SPOOL_OK, "");
@@ -191,33 +191,62 @@ static void close_idle(struct spool *spool)
     }
 }
 
+// One tick's share of zeros for the spare. A failure throws it away: the next probe makes another or says what is wrong.
+// Returns whether there is more to write.
+static bool write_ahead(struct spool *spool)
+{
+    bool more = true;
+    for (unsigned i = 0; i < SPOOL_AHEAD_STEPS && more; i++) {
+        pthread_mutex_lock(&spool->spare_lock); // for each step: the writer may need the file
+        more = spool->spare != NULL && spool->spare->written < spool->spare->bytes;
+        if (more && segment_file_write_ahead(spool->spare, SPOOL_AHEAD_STEP, NULL) != WEIR_OK) {
+            segment_file_close(spool->spare, NULL);
+            spool->spare = NULL;
+            unlink(spool->spare_path);
+            more = false;
+        }
+        pthread_mutex_unlock(&spool->spare_lock);
+    }
+    return more;
+}
+
+// Makes the next segment when there is none, and finds out whether a full or failed spool works again.
+static void probe(struct spool *spool, uint64_t *probed_ns)
+{
+    uint64_t now = weir_now_ns();
+    enum spool_state state = spool_state_now(spool);
+    pthread_mutex_lock(&spool->spare_lock);
+    bool need_spare = spool->spare == NULL;
+    pthread_mutex_unlock(&spool->spare_lock);
+    if (!need_spare && state == SPOOL_OK)
+        return;
+    // A full spool is looked at each time something may have been freed; a failing disk once a second.
+    if (state == SPOOL_FAILED && now - *probed_ns < SPOOL_PROBE_INTERVAL_NS)
+        return;
+    *probed_ns = now;
+    keeper_make_spare(spool);
+}
+
 void *keeper_main(void *arg)
 {
     struct spool *spool = arg;
     uint64_t probed_ns = 0, counted_ns = 0;
-    bool go_on = true;
+    bool go_on = true, ahead = true;
     while (go_on) {
         pthread_mutex_lock(&spool->lanes_lock);
         bool dirty = spool->lanes_dirty;
         pthread_mutex_unlock(&spool->lanes_lock);
-        go_on = keeper_wait(spool, dirty ? SPOOL_STATE_INTERVAL_NS : SPOOL_PROBE_INTERVAL_NS / 2);
+        go_on = keeper_wait(spool, dirty || ahead ? SPOOL_STATE_INTERVAL_NS : SPOOL_PROBE_INTERVAL_NS / 2);
         state_commit(spool, false,
                      NULL); // a failure leaves it dirty: deliveries may be repeated, and nothing is unlinked
         remove_passed(spool);
         close_idle(spool);
-        uint64_t now = weir_now_ns();
-        bool failing = spool_state_now(spool) != SPOOL_OK;
-        pthread_mutex_lock(&spool->lock);
-        bool need_spare = spool->spare == NULL;
-        pthread_mutex_unlock(&spool->lock);
-        // A full spool is looked at each time something may have been freed; a failing disk once a second.
-        if (go_on && (need_spare || failing) &&
-            (spool_state_now(spool) != SPOOL_FAILED || now - probed_ns >= SPOOL_PROBE_INTERVAL_NS)) {
-            probed_ns = now;
-            keeper_make_spare(spool);
+        if (go_on) {
+            probe(spool, &probed_ns);
+            ahead = write_ahead(spool);
         }
-        if (now - counted_ns >= SPOOL_PROBE_INTERVAL_NS) {
-            counted_ns = now;
+        if (weir_now_ns() - counted_ns >= SPOOL_PROBE_INTERVAL_NS) {
+            counted_ns = weir_now_ns();
             keeper_count_space(spool);
         }
     }

@@ -36,10 +36,15 @@ struct segment_file {
     struct segment_db db;
     uint64_t bytes;     // of the file, all of them taken from the disk when it was made
     uint64_t last_page; // that is used
+    uint64_t written;   // up to here the extents have been written once
 };
 // Makes `path` anew with its space allocated, so that a full disk is met here and not in a commit. Durable apart from its name.
 // WEIR_E_FULL, WEIR_E_IO.
 int segment_file_create(const char *path, uint64_t bytes, struct segment_file **out, struct weir_err *err);
+// Writes zeros behind what was written so far, on stable storage when it returns. An extent that was allocated and never written is
+// converted at its first flush, which costs that commit a transaction of the file system's journal. Only before
+// segment_file_start. After an error the file must be thrown away.
+int segment_file_write_ahead(struct segment_file *file, uint64_t bytes, struct weir_err *err);
 // Writes the segment's record, the first thing a new segment gets. Durable.
 int segment_file_start(struct segment_file *file, const struct segment_record *record, struct weir_err *err);
 // Whether a value of that length fits beside `pages` that others of the same transaction take; adds its own to *pages.

@@ -66,6 +66,7 @@ int segment_file_create(const char *path, uint64_t bytes, struct segment_file **
         goto fail;
     }
     file_note_last_page(file);
+    file->written = (file->last_page + 1) * SEGMENT_PAGE;
     *out = file;
     return WEIR_OK;
 fail:
@@ -73,6 +74,25 @@ fail:
     unlink(path);
     assert(rc != 0);
     return err != NULL ? err->code : lmdb_code(rc);
+}
+
+int segment_file_write_ahead(struct segment_file *file, uint64_t bytes, struct weir_err *err)
+{
+    static const uint8_t zeros[64 * 1024];
+    int fd;
+    int rc = mdb_env_get_fd(file->db.env, &fd);
+    uint64_t end = file->bytes - file->written < bytes ? file->bytes : file->written + bytes;
+    while (rc == 0 && file->written < end) {
+        uint64_t len = end - file->written < sizeof(zeros) ? end - file->written : sizeof(zeros);
+        ssize_t n = pwrite(fd, zeros, len, (off_t)file->written);
+        if (n <= 0)
+            rc = n < 0 ? errno : EIO;
+        else
+            file->written += (uint64_t)n;
+    }
+    if (rc == 0 && fdatasync(fd) != 0)
+        rc = errno;
+    return rc == 0 ? WEIR_OK : weir_fail(err, lmdb_code(rc), "write the next segment ahead: %s", strerror(rc));
 }
 
 int segment_file_start(struct segment_file *file, const struct segment_record *record, struct weir_err *err)

@@ -48,8 +48,8 @@ void spool_destroy(struct spool *spool)
     if (spool->directory_fd >= 0)
         close(spool->directory_fd);
     turn_destroy(&spool->turn);
-    pthread_mutex_t *mutexes[] = {&spool->lock,       &spool->borders_lock, &spool->lanes_lock,
-                                  &spool->state_lock, &spool->queue_lock,   &spool->keeper_lock};
+    pthread_mutex_t *mutexes[] = {&spool->lock,       &spool->borders_lock, &spool->lanes_lock, &spool->state_lock,
+                                  &spool->queue_lock, &spool->keeper_lock,  &spool->spare_lock};
     for (size_t i = 0; i < WEIR_COUNT(mutexes); i++)
         pthread_mutex_destroy(mutexes[i]);
     pthread_cond_destroy(&spool->queue_filled);

@@ -50,8 +50,8 @@ static struct spool *spool_new(const struct spool_options *o)
     spool->on_commit = o->on_commit;
     spool->ctx = o->ctx;
     spool->queue_tail = &spool->queue_head;
-    pthread_mutex_t *mutexes[] = {&spool->lock,       &spool->borders_lock, &spool->lanes_lock,
-                                  &spool->state_lock, &spool->queue_lock,   &spool->keeper_lock};
+    pthread_mutex_t *mutexes[] = {&spool->lock,       &spool->borders_lock, &spool->lanes_lock, &spool->state_lock,
+                                  &spool->queue_lock, &spool->keeper_lock,  &spool->spare_lock};
     for (size_t i = 0; i < WEIR_COUNT(mutexes); i++)
         pthread_mutex_init(mutexes[i], NULL);
     pthread_condattr_t monotonic;

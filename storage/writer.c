@@ -62,14 +62,14 @@ static struct block *complete(struct block *chain, size_t n, int code)
 static int take_file(struct spool *spool, uint64_t bytes, struct segment_file **file, char path[SPOOL_PATH_MAX],
                      struct weir_err *err)
 {
-    pthread_mutex_lock(&spool->lock);
+    pthread_mutex_lock(&spool->spare_lock);
     *file = spool->spare != NULL && spool->spare->bytes >= bytes ? spool->spare : NULL;
     if (*file != NULL) {
         spool->spare = NULL;
         memcpy(path, spool->spare_path, SPOOL_PATH_MAX);
     }
     unsigned long long temporary = spool->temporaries++;
-    pthread_mutex_unlock(&spool->lock);
+    pthread_mutex_unlock(&spool->spare_lock);
     if (*file != NULL)
         return WEIR_OK;
     if (bytes < spool->segment_bytes)
