@@ -217,7 +217,7 @@ __attribute__((unused)) static struct spool_lane_stats kit_ledger(struct spool_l
     do {                                                                                                               \
         uint64_t kit_deadline = weir_now_ns() + 20000000000ull;                                                        \
         while (!(condition)) {                                                                                         \
-            cr_assert_lt(weir_now_ns(), kit_deadline, "%s", "waited in vain for " #condition);                               \
+            cr_assert_lt(weir_now_ns(), kit_deadline, "%s", "waited in vain for " #condition);                         \
             struct timespec kit_pause = {0, 1000000};                                                                  \
             nanosleep(&kit_pause, NULL);                                                                               \
         }                                                                                                              \
