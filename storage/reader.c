@@ -180,6 +180,7 @@ int spool_reader_next(struct spool_reader *reader, enum weir_signal signal, uint
         if (code != WEIR_E_NOT_FOUND && code != WEIR_E_AGAIN)
             return code;
     }
+    *skip_to = s.from;
     return WEIR_E_AGAIN;
 }
 
