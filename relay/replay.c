@@ -151,9 +151,7 @@ static void *worker(void *arg)
     }
     while (replay->in_flight > 0 && weir_now_ns() < replay->stop_deadline_ns)
         client_poll(replay->client, 50);
-    client_free(replay->client); // ends what is left with CLIENT_E_CANCELLED
-    replay->client = NULL;
-    return NULL;
+    return NULL; // what is left is cancelled by replay_free: until then others may still wake the client
 }
 
 void replay_wake(struct replay *replay)
@@ -262,7 +260,7 @@ void replay_free(struct replay *replay)
     if (replay == NULL)
         return;
     assert(!replay->started);
-    client_free(replay->client);
+    client_free(replay->client); // ends what is left with CLIENT_E_CANCELLED
     for (int i = 0; i < WEIR_SIGNALS; i++)
         split_dispose(&replay->lanes[i].split);
     while (replay->spare != NULL) {

@@ -52,7 +52,7 @@ void replay_start(struct replay *replay); // starts its thread
 void replay_wake(struct replay *replay);  // new blocks were committed; any thread, cheap
 // Starts no further export, gives those under way `grace_ms`, ends the thread. The data stays in the spool.
 void replay_stop(struct replay *replay, uint32_t grace_ms);
-void replay_free(struct replay *replay);
+void replay_free(struct replay *replay); // gives up what is still under way; nobody may wake it any more
 void replay_stats_get(struct replay *replay, struct replay_stats *out); // any thread
 const struct config_upstream *replay_upstream(const struct replay *replay);
 
