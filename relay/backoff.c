@@ -22,5 +22,14 @@ void backoff_fail(struct backoff *backoff, const struct backoff_policy *policy, 
 {
     if (backoff->failures < UINT32_MAX)
         backoff->failures++;
+    backoff->failed_ns = now_ns;
     backoff->until_ns = now_ns + backoff_delay_ms(policy, backoff->failures, server_delay_ms, random) * 1000000;
+}
+
+void backoff_extend(struct backoff *backoff, uint64_t server_delay_ms, double random, uint64_t now_ns)
+{
+    const struct backoff_policy none = {0};
+    uint64_t until_ns = now_ns + backoff_delay_ms(&none, 1, server_delay_ms, random) * 1000000;
+    if (until_ns > backoff->until_ns)
+        backoff->until_ns = until_ns;
 }

@@ -13,8 +13,9 @@ struct backoff_policy {
 
 // Zero: nothing has failed.
 struct backoff {
-    uint32_t failures; // in a row
-    uint64_t until_ns; // monotonic; no attempt before
+    uint32_t failures;  // in a row
+    uint64_t until_ns;  // monotonic; no attempt before
+    uint64_t failed_ns; // when the last failure was counted
 };
 
 #define BACKOFF_SERVER_DELAY_MAX_MS (5u * 60u * 1000u) // a server's own delay is honoured so far (E26: up to 300 s)
@@ -27,6 +28,13 @@ uint64_t backoff_delay_ms(const struct backoff_policy *policy, uint32_t failures
 // One more failure at `now_ns`.
 void backoff_fail(struct backoff *backoff, const struct backoff_policy *policy, uint64_t server_delay_ms, double random,
                   uint64_t now_ns);
+// An attempt that began before the last failure has failed, too: that is the same failure, but the server's delay holds.
+void backoff_extend(struct backoff *backoff, uint64_t server_delay_ms, double random, uint64_t now_ns);
+// Whether an attempt began before the last failure: its end says nothing of what came after it.
+static inline bool backoff_is_older(const struct backoff *backoff, uint64_t started_ns)
+{
+    return started_ns < backoff->failed_ns;
+}
 static inline void backoff_reset(struct backoff *backoff)
 {
     *backoff = (struct backoff){0};

@@ -117,12 +117,11 @@ static bool take_blocks(struct export *export)
     }
     if (rc != WEIR_OK || lane->todo.count == 0) {
         lane->dry = true;
-        if (rc != WEIR_OK && rc != WEIR_E_AGAIN && rc != WEIR_E_CORRUPT) {
+        if (rc != WEIR_OK && rc != WEIR_E_AGAIN && lane->todo.count > 0) {
             static struct log_limit limit = LOG_LIMIT(10000);
             log_event_limited(&limit, LOG_ERROR, "spool_read_failed", "cannot read the spool: trying again",
                               LOG_STR("upstream", lane->replay->upstream->name), LOG_ERR(&err));
-            struct verdict later = {.kind = VERDICT_RETRY};
-            lane_fail(lane, &later);
+            lane_fail_here(lane);
             lane->dry = false;
         }
         return false;
@@ -145,13 +144,6 @@ static bool take_blocks(struct export *export)
     return true;
 }
 
-// Waits a little: memory or the disk, not the upstream, is in the way.
-static void fail_here(struct replay_lane *lane)
-{
-    struct verdict later = {.kind = VERDICT_RETRY};
-    lane_fail(lane, &later);
-}
-
 // Hands the export's one block over to the lane's split. Whatever happens, the export is spent.
 static bool begin_split(struct export *export)
 {
@@ -169,7 +161,7 @@ static bool begin_split(struct export *export)
     if (rc == WEIR_E_CORRUPT)
         lose(lane, first, end, &err);
     else
-        fail_here(lane);
+        lane_fail_here(lane);
     return true;
 }
 
@@ -188,7 +180,7 @@ static bool send_blocks(struct export *export)
     else if (rc == WEIR_E_CORRUPT)
         lane->single_until = export->end; // one by one, to find the damaged one
     else
-        fail_here(lane);
+        lane_fail_here(lane);
     export_free(export);
     return true;
 }
@@ -223,17 +215,34 @@ bool lane_send_next(struct replay_lane *lane)
 
 // --- verdicts ---------------------------------------------------------------------------------------------------------------
 
-void lane_fail(struct replay_lane *lane, const struct verdict *verdict)
+void lane_fail(struct replay_lane *lane, const struct export *export, const struct verdict *verdict)
 {
     struct backoff_policy policy = replay_policy(lane->replay);
     uint64_t now_ns = weir_now_ns();
-    if (verdict->kind == VERDICT_HOLD) { // a person is needed: slowly, but never given up
-        lane->held = true;
-        policy.initial_ms = policy.max_ms;
+    double random = replay_random(lane->replay);
+    // Exports that were under way together and fail together are one failure; the longest delay that one was told counts (U2).
+    if (backoff_is_older(&lane->backoff, export->started_ns)) {
+        backoff_extend(&lane->backoff, verdict->retry_after_ms, random, now_ns);
+        return;
     }
-    // Exports that fail together are one failure.
-    if (!backoff_waits(&lane->backoff, now_ns))
-        backoff_fail(&lane->backoff, &policy, verdict->retry_after_ms, replay_random(lane->replay), now_ns);
+    lane->held = verdict->kind == VERDICT_HOLD;
+    if (lane->held) // a person is needed: slowly, but never given up
+        policy.initial_ms = policy.max_ms;
+    backoff_fail(&lane->backoff, &policy, verdict->retry_after_ms, random, now_ns);
+}
+
+void lane_fail_here(struct replay_lane *lane)
+{
+    struct backoff_policy policy = replay_policy(lane->replay);
+    backoff_fail(&lane->backoff, &policy, 0, replay_random(lane->replay), weir_now_ns());
+}
+
+void lane_recover(struct replay_lane *lane, const struct export *export)
+{
+    if (backoff_is_older(&lane->backoff, export->started_ns))
+        return;
+    lane->held = false;
+    backoff_reset(&lane->backoff);
 }
 
 static void raise_to(uint64_t *mark, uint64_t value)
@@ -250,8 +259,7 @@ void lane_export_done(struct export *export, const struct verdict *verdict)
         struct spool_outcome outcome = {.delivered = export->items,
                                         .rejected_by_upstream = rejected < export->items ? rejected : export->items};
         spool_lane_settle(lane->spool_lane, export->first, export->end, &outcome);
-        lane->held = false;
-        backoff_reset(&lane->backoff);
+        lane_recover(lane, export);
         return;
     }
     lane_put_back(lane, export->first, export->end);
@@ -259,13 +267,12 @@ void lane_export_done(struct export *export, const struct verdict *verdict)
     case VERDICT_RETRY:
     case VERDICT_HOLD:
         if (export->lane_waits)
-            lane_fail(lane, verdict);
+            lane_fail(lane, export, verdict);
         break;
     case VERDICT_SPLIT:
     case VERDICT_REJECT:
         raise_to(export->view_count > 1 ? &lane->single_until : &lane->split_until, export->end);
-        lane->held = false;
-        backoff_reset(&lane->backoff);
+        lane_recover(lane, export);
         break;
     case VERDICT_DELIVERED:
         break;

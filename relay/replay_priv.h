@@ -113,8 +113,12 @@ bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns);
 bool lane_send_next(struct replay_lane *lane);
 // [first, end) is not delivered and not under way any more: it comes next again.
 void lane_put_back(struct replay_lane *lane, uint64_t first, uint64_t end);
-// The lane's own answer was a failure that passes.
-void lane_fail(struct replay_lane *lane, const struct verdict *verdict);
+// The upstream's answer to an export of the lane was a failure that passes.
+void lane_fail(struct replay_lane *lane, const struct export *export, const struct verdict *verdict);
+// Memory or the disk, not the upstream, is in the way: waits a little.
+void lane_fail_here(struct replay_lane *lane);
+// The upstream has judged an export of the lane: what failed before that was sent is over.
+void lane_recover(struct replay_lane *lane, const struct export *export);
 // An export of whole blocks has ended.
 void lane_export_done(struct export *export, const struct verdict *verdict);
 

@@ -128,8 +128,7 @@ bool split_send_next(struct replay_lane *lane)
     if (export != NULL)
         export_free(export);
     push(split, from, to);
-    struct verdict later = {.kind = VERDICT_RETRY};
-    lane_fail(lane, &later);
+    lane_fail_here(lane);
     return false;
 }
 
@@ -188,7 +187,7 @@ void split_part_done(struct export *export, const struct verdict *verdict)
     case VERDICT_HOLD:
         push(split, from, to);
         if (export->lane_waits)
-            lane_fail(lane, verdict);
+            lane_fail(lane, export, verdict);
         return;
     case VERDICT_SPLIT:
     case VERDICT_REJECT:
@@ -196,14 +195,12 @@ void split_part_done(struct export *export, const struct verdict *verdict)
             push_halves(split, from, to);
         } else if (!bury(lane, verdict)) {
             push(split, from, to);
-            struct verdict later = {.kind = VERDICT_RETRY};
-            lane_fail(lane, &later);
+            lane_fail_here(lane);
             return;
         }
         break;
     }
-    lane->held = false;
-    backoff_reset(&lane->backoff);
+    lane_recover(lane, export);
     if (split->todo_count == 0)
         finish(lane);
 }

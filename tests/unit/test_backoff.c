@@ -44,3 +44,18 @@ Test(backoff, initial_above_maximum_is_the_maximum)
     for (uint32_t failures = 1; failures < 5; failures++)
         cr_assert_eq(backoff_delay_ms(&held, failures, 0, 1.0), 30000);
 }
+
+Test(backoff, attempts_that_were_under_way_together_are_one_failure)
+{
+    struct backoff backoff = {0};
+    cr_assert_not(backoff_is_older(&backoff, 0));
+    backoff_fail(&backoff, &policy, 0, 1.0, 5000000000);
+    cr_assert(backoff_is_older(&backoff, 4999999999));
+    cr_assert_not(backoff_is_older(&backoff, 5000000000));
+    backoff_extend(&backoff, 0, 1.0, 5500000000);
+    backoff_extend(&backoff, 300, 1.0, 5500000000);
+    cr_assert_eq(backoff.until_ns, 6000000000, "a shorter delay changes nothing");
+    backoff_extend(&backoff, 3000, 0.0, 5500000000);
+    cr_assert_eq(backoff.until_ns, 8500000000);
+    cr_assert_eq(backoff.failures, 1);
+}
