@@ -209,37 +209,49 @@ static void count_attempt(struct export *export, const struct verdict *verdict)
     pthread_mutex_unlock(&replay->lock);
 }
 
+// What is known of encodings is known of this connection.
+static void learn_connection(const struct export *export)
+{
+    if (export->call.connection > export->replay->encoding_connection)
+        export->replay->encoding_connection = export->call.connection;
+}
+
 // compression: auto. True: the upstream refuses this encoding; the next one is tried, and nothing has failed yet (U24).
 static bool next_encoding(struct export *export, const struct verdict *verdict)
 {
     struct replay *replay = export->replay;
-    if (verdict->kind == VERDICT_DELIVERED && export->encoding == replay->encoding)
+    // The first proof may come over another connection than the refusal before it, which may have ended its own.
+    if (verdict->kind == VERDICT_DELIVERED && export->encoding == replay->encoding && !replay->encoding_proven) {
         replay->encoding_proven = true;
+        learn_connection(export);
+    }
     if (!verdict->refuses_encoding || export->encoding == ENCODING_IDENTITY ||
         replay->upstream->compression != CONFIG_COMPRESSION_AUTO)
         return false;
-    if (export->encoding == replay->encoding) {
-        if (replay->encoding_proven)
-            return false; // it takes this encoding: something else is wrong
+    if (export->encoding == replay->encoding && replay->encoding_proven)
+        return false; // it takes this encoding: something else is wrong
+    learn_connection(export);
+    if (export->encoding == replay->encoding)
         replay->encoding = replay->encoding == ENCODING_ZSTD ? ENCODING_GZIP : ENCODING_IDENTITY;
-        if (export->call.connection > replay->encoding_connection)
-            replay->encoding_connection = export->call.connection;
-    }
     return true;
 }
 
-// No answer: the way to the upstream is broken, for all lanes. Several exports that break together are one failure.
-static void unreachable(struct replay *replay, enum client_error error, const struct verdict *verdict)
+// No answer: the way to the upstream is broken, for all lanes. Exports that were under way together and break together are one failure.
+static void unreachable(const struct export *export, const struct verdict *verdict)
 {
-    if (error == CLIENT_E_CANCELLED)
+    struct replay *replay = export->replay;
+    enum client_error error = export->call.error;
+    if (error == CLIENT_E_CANCELLED && atomic_load(&replay->stop))
         return; // our own doing
     struct backoff_policy policy = replay_policy(replay);
-    if (!backoff_waits(&replay->backoff, weir_now_ns()))
+    bool older = backoff_is_older(&replay->backoff, export->started_ns);
+    if (!older)
         backoff_fail(&replay->backoff, &policy, 0, replay_random(replay), weir_now_ns());
     // Certainly not processed: at once again, once (U11); a peer that does nothing else is backed off from like any other.
-    if (error == CLIENT_E_NOT_PROCESSED && replay->backoff.failures == 1)
+    bool at_once = error == CLIENT_E_NOT_PROCESSED && replay->backoff.failures == 1;
+    if (at_once && !older)
         replay->backoff.until_ns = 0;
-    else
+    if (!at_once)
         replay_note_error(replay, verdict->code, verdict->message);
 }
 
@@ -254,7 +266,7 @@ static void on_done(struct client_call *call)
     lane->in_flight--;
     count_attempt(export, &verdict);
     if (call->error != CLIENT_OK) {
-        unreachable(replay, call->error, &verdict);
+        unreachable(export, &verdict);
         export->lane_waits = false;
     } else {
         backoff_reset(&replay->backoff);

@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: Apache-2.0
+// The replay worker against a real upstream that answers as each test wants: what is delivered, when, how often, and the ledger.
+#include "tests/unit/client_peer.h"
+#include "tests/unit/replay_rig.h"
+
+#include <nghttp2/nghttp2.h>
+
+TestSuite(replay, .timeout = 60);
+
+static const struct rig_answer as_decided = {.status = -1};
+
+// --- what is sent -----------------------------------------------------------------------------------------------------------
+
+// The stored frames of [0, blocks) of a signal, back to back.
+static struct weir_buf stored_frames(struct replay_rig *rig, enum weir_signal signal, unsigned blocks)
+{
+    struct weir_buf all = {0};
+    struct spool_reader *reader = spool_reader_new(rig->spool);
+    for (uint64_t from = 0; blocks > 0; blocks--) {
+        struct block_view view;
+        uint64_t skip_to;
+        cr_assert_eq(spool_reader_next(reader, signal, from, SPOOL_END, &view, &skip_to, NULL), WEIR_OK);
+        weir_buf_append(&all, view.frame.data, view.frame.len);
+        from = view.number + 1;
+        block_view_release(&view);
+    }
+    spool_reader_free(reader);
+    return all;
+}
+
+Test(replay, sends_stored_zstd_frames_as_they_lie_and_joined)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.compression = CONFIG_COMPRESSION_AUTO});
+    for (unsigned i = 0; i < 5; i++)
+        rig_append(rig, WEIR_TRACES, i * 3, 3, 200);
+    struct weir_buf frames = stored_frames(rig, WEIR_TRACES, 5);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, 15);
+    cr_expect_eq(rig->seen_count, 1, "five blocks, one export");
+    cr_expect_eq(rig->seen[0].encoding, ENCODING_ZSTD);
+    cr_assert_eq(rig->last_body.len, frames.len);
+    cr_expect(memcmp(rig->last_body.data, frames.data, frames.len) == 0, "not a byte is changed");
+    cr_expect_str_eq(rig->seen[0].batch, "0123-instance/traces/0-4");
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).delivered, 30);
+    weir_buf_free(&frames);
+    rig_free(rig);
+}
+
+Test(replay, encodes_anew_for_others)
+{
+    static const struct {
+        enum config_compression compression;
+        enum encoding encoding;
+    } cases[] = {{CONFIG_COMPRESSION_GZIP, ENCODING_GZIP}, {CONFIG_COMPRESSION_NONE, ENCODING_IDENTITY}};
+    for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
+        struct replay_rig *rig = rig_new((struct config_upstream){.compression = cases[i].compression});
+        rig_append(rig, WEIR_LOGS, 0, 3, 200);
+        rig_append(rig, WEIR_LOGS, 3, 3, 200);
+        rig_start(rig);
+        RIG_DRAINED(rig, WEIR_LOGS);
+        rig_expect_each_once(rig, 6);
+        cr_expect_eq(rig->seen_count, 1);
+        cr_expect_eq(rig->seen[0].encoding, cases[i].encoding);
+        rig_free(rig);
+    }
+}
+
+Test(replay, never_joins_profiles)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    for (unsigned i = 0; i < 4; i++)
+        rig_append(rig, WEIR_PROFILES, i, 1, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_PROFILES);
+    rig_expect_each_once(rig, 4);
+    cr_expect_eq(rig->seen_count, 4);
+    rig_free(rig);
+}
+
+Test(replay, sends_a_block_above_max_request_size_in_parts_of_whole_requests)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.max_request_size_bytes = 3000});
+    rig_append(rig, WEIR_TRACES, 0, 8, 1000);
+    rig_append(rig, WEIR_TRACES, 8, 1, 9000); // one request: cannot be made smaller
+    rig_append(rig, WEIR_TRACES, 9, 2, 1000);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, 11);
+    for (int i = 0; i < rig->seen_count; i++)
+        cr_expect(rig->seen[i].raw_bytes <= 3000 || rig->seen[i].id_count == 1, "export %d: %zu bytes", i,
+                  rig->seen[i].raw_bytes);
+    struct spool_lane_stats ledger = rig_ledger(rig, WEIR_TRACES);
+    cr_expect_eq(ledger.delivered, 22);
+    cr_expect_eq(ledger.dead_lettered, 0);
+    rig_free(rig);
+}
+
+// --- compression: auto ------------------------------------------------------------------------------------------------------
+
+static struct rig_answer gzip_at_most(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    bool grpc = rig->upstream.target.protocol == CONFIG_PROTOCOL_GRPC;
+    if (seen->encoding == ENCODING_ZSTD)
+        return (struct rig_answer){.status = grpc ? GRPC_UNIMPLEMENTED : 415, .close = rig->poison};
+    return (struct rig_answer){.status = grpc ? 0 : 200};
+}
+
+static void falls_back(enum config_protocol protocol, bool closes)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){
+        .target = {.protocol = protocol}, .compression = CONFIG_COMPRESSION_AUTO, .signals = 1u << WEIR_METRICS});
+    rig->decide = gzip_at_most;
+    rig->poison = closes;
+    rig_start(rig);
+    for (unsigned i = 0; i < 6; i++) {
+        rig_append(rig, WEIR_METRICS, i, 1, 300);
+        RIG_DRAINED(rig, WEIR_METRICS);
+    }
+    unsigned refused = 0;
+    for (int i = 0; i < rig->seen_count; i++)
+        refused += rig->seen[i].encoding == ENCODING_ZSTD;
+    cr_expect_eq(refused, 1, "tried %u times", refused);
+    cr_expect_str_eq(rig_stats(rig).encoding, "gzip");
+    cr_expect_eq(rig_stats(rig).lanes[WEIR_METRICS].state, REPLAY_IDLE);
+    rig_expect_each_once(rig, 6);
+    rig_free(rig);
+}
+
+Test(replay, auto_falls_back_to_gzip_and_stays_for_the_connection)
+{
+    falls_back(CONFIG_PROTOCOL_GRPC, false);
+    falls_back(CONFIG_PROTOCOL_HTTP, false);
+}
+
+Test(replay, auto_finds_out_once_though_the_refusal_ends_the_connection)
+{
+    falls_back(CONFIG_PROTOCOL_HTTP, true);
+}
+
+// --- failures that pass -----------------------------------------------------------------------------------------------------
+
+static struct rig_answer throttle_once(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    if (seen->index > 0)
+        return (struct rig_answer){0};
+    return (struct rig_answer){.status = GRPC_RESOURCE_EXHAUSTED, .retry_info = true, .retry_ms = 150};
+}
+
+Test(replay, waits_as_long_as_the_upstream_asks)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}});
+    rig->decide = throttle_once;
+    rig_append(rig, WEIR_TRACES, 0, 3, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, 3);
+    cr_assert_eq(rig->seen_count, 2);
+    cr_expect_geq(rig->seen[1].at_ns - rig->seen[0].at_ns, 150000000u);
+    cr_expect_str_eq(rig->seen[0].batch, rig->seen[1].batch, "the same data, the same name");
+    rig_free(rig);
+}
+
+static struct rig_answer hold_first_four(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    if (seen->index == 1)
+        return (struct rig_answer){.status = GRPC_UNAVAILABLE, .retry_info = true, .retry_ms = 400, .hold = true};
+    return (struct rig_answer){.hold = seen->index < 4};
+}
+
+// One of four parallel exports is told to wait; the other three succeed right after it, in the same write.
+Test(replay, success_of_older_exports_does_not_cut_a_wait_short)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){
+        .order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}, .max_request_size_bytes = 1000, .signals = 1u << WEIR_TRACES});
+    rig->decide = hold_first_four;
+    for (unsigned i = 0; i < 8; i++)
+        rig_append(rig, WEIR_TRACES, i, 1, 600);
+    rig_start(rig);
+    KIT_UNTIL(atomic_load(&rig->held_count) == 4);
+    uint64_t answered_ns = weir_now_ns();
+    rig_release(rig, as_decided);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, 8);
+    cr_expect_geq(rig->seen[4].at_ns - answered_ns, 400000000u, "the next export came after %llu ms",
+                  (unsigned long long)(rig->seen[4].at_ns - answered_ns) / 1000000);
+    rig_free(rig);
+}
+
+static struct rig_answer second_asks_for_more(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    if (seen->index < 2)
+        return (struct rig_answer){
+            .status = GRPC_UNAVAILABLE, .retry_info = seen->index == 1, .retry_ms = 400, .hold = true};
+    return (struct rig_answer){0};
+}
+
+Test(replay, longest_of_parallel_delays_counts)
+{
+    struct replay_rig *rig = rig_new(
+        (struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}, .max_request_size_bytes = 1000});
+    rig->decide = second_asks_for_more;
+    for (unsigned i = 0; i < 2; i++)
+        rig_append(rig, WEIR_TRACES, i, 1, 600);
+    rig_start(rig);
+    KIT_UNTIL(atomic_load(&rig->held_count) == 2);
+    uint64_t answered_ns = weir_now_ns();
+    rig_release(rig, as_decided);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, 2);
+    cr_expect_geq(rig->seen[2].at_ns - answered_ns, 400000000u);
+    rig_free(rig);
+}
+
+static struct rig_answer every_third_fails(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.status = seen->index % 3 == 0 ? GRPC_UNAVAILABLE : 0};
+}
+
+Test(replay, strict_lane_keeps_its_order_through_failures)
+{
+    struct replay_rig *rig =
+        rig_new((struct config_upstream){.max_request_size_bytes = 1000, .retry = {.initial_ms = 1, .max_ms = 2}});
+    rig->decide = every_third_fails;
+    for (unsigned i = 0; i < 20; i++)
+        rig_append(rig, WEIR_METRICS, i, 1, 600);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_METRICS);
+    rig_expect_each_once(rig, 20);
+    for (unsigned i = 0; i < 20; i++)
+        cr_expect_eq(rig->order[i], i);
+    cr_expect_eq(rig_stats(rig).lanes[WEIR_METRICS].retries, 10);
+    rig_free(rig);
+}
+
+static struct rig_answer hold_and_fail_the_middle(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    bool first = seen->index < 4;
+    return (struct rig_answer){.hold = first, .status = first && seen->ids[0] % 2 == 1 ? GRPC_UNAVAILABLE : 0};
+}
+
+Test(replay, relaxed_lane_has_several_in_flight_and_settles_what_arrived)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){
+        .order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}, .max_request_size_bytes = 1000, .signals = 1u << WEIR_TRACES});
+    rig->decide = hold_and_fail_the_middle;
+    for (unsigned i = 0; i < 12; i++)
+        rig_append(rig, WEIR_TRACES, i, 1, 600);
+    rig_start(rig);
+    KIT_UNTIL(atomic_load(&rig->held_count) == 4);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).pending, 24);
+    rig_release(rig, as_decided);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, 12);
+    struct spool_interval in[4];
+    cr_assert_eq(spool_lane_intervals(rig_stats(rig).lanes[WEIR_TRACES].lane, in, 4), 1, "nothing is left behind");
+    cr_expect_eq(in[0].first, 12);
+    rig_free(rig);
+}
+
+static struct rig_answer unauthenticated_until_allowed(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.status = atomic_load(&rig->limit) == 0 ? GRPC_UNAUTHENTICATED : 0};
+}
+
+Test(replay, holds_everything_while_a_setting_is_wrong)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    rig->decide = unauthenticated_until_allowed;
+    rig_append(rig, WEIR_LOGS, 0, 5, 100);
+    rig_start(rig);
+    KIT_UNTIL(rig_stats(rig).lanes[WEIR_LOGS].exports >= 3);
+    struct replay_stats stats = rig_stats(rig);
+    cr_expect_eq(stats.state, REPLAY_HELD);
+    cr_expect_str_eq(stats.error_code, "UNAUTHENTICATED");
+    struct spool_lane_stats ledger = rig_ledger(rig, WEIR_LOGS);
+    cr_expect_eq(ledger.pending, 10);
+    cr_expect_eq(ledger.dead_lettered + ledger.evicted, 0);
+    atomic_store(&rig->limit, 1);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    rig_expect_each_once(rig, 5);
+    KIT_UNTIL(rig_stats(rig).state == REPLAY_IDLE);
+    rig_free(rig);
+}
+
+static struct rig_answer silent_until_allowed(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.hold = atomic_load(&rig->limit) == 0};
+}
+
+Test(replay, keeps_what_was_not_answered_in_time)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.timeout_ms = 50});
+    rig->decide = silent_until_allowed;
+    rig_append(rig, WEIR_TRACES, 0, 3, 100);
+    rig_start(rig);
+    KIT_UNTIL(rig_stats(rig).lanes[WEIR_TRACES].exports >= 2);
+    cr_expect_str_eq(rig_stats(rig).error_code, "timeout");
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).pending, 6);
+    atomic_store(&rig->limit, 1);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, 3);
+    rig_free(rig);
+}
+
+Test(replay, keeps_what_was_under_way_when_it_stops)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}});
+    rig->decide = silent_until_allowed;
+    for (unsigned i = 0; i < 3; i++)
+        rig_append(rig, WEIR_TRACES, i, 1, 100);
+    rig_start(rig);
+    KIT_UNTIL(atomic_load(&rig->held_count) > 0);
+    rig_end_replay(rig);
+    rig_new_replay(rig);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).pending, 6);
+    atomic_store(&rig->limit, 1);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, 3);
+    rig_free(rig);
+}
+
+// --- data that is refused ---------------------------------------------------------------------------------------------------
+
+static struct rig_answer poisoned(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    for (size_t i = 0; i < seen->id_count; i++)
+        if (seen->ids[i] == (uint64_t)rig->poison)
+            return (struct rig_answer){.status = GRPC_INVALID_ARGUMENT};
+    return (struct rig_answer){0};
+}
+
+static void one_poisoned(enum config_order order)
+{
+    struct replay_rig *rig =
+        rig_new((struct config_upstream){.order = {[WEIR_TRACES] = order}, .signals = 1u << WEIR_TRACES});
+    rig->decide = poisoned;
+    rig->poison = 13;
+    for (unsigned i = 0; i < 5; i++)
+        rig_append(rig, WEIR_TRACES, i * 5, 5, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    for (unsigned i = 0; i < 25; i++)
+        cr_expect_eq(rig->delivered[i], i != 13, "request %u: %u times", i, rig->delivered[i]);
+    struct spool_lane_stats ledger = rig_ledger(rig, WEIR_TRACES);
+    cr_expect_eq(ledger.delivered, 48);
+    cr_expect_eq(ledger.dead_lettered, 2);
+    cr_expect_eq(ledger.evicted, 0);
+    struct spool_stats stats;
+    spool_stats_get(rig->spool, &stats);
+    cr_expect_eq(stats.dead_letter_requests, 1);
+    cr_expect_eq(stats.dead_letter_items, 2);
+    cr_expect_eq(rig_stats(rig).lanes[WEIR_TRACES].dead_letter_requests, 1);
+    rig_free(rig);
+}
+
+Test(replay, one_refused_request_among_joined_blocks_is_one_dead_letter)
+{
+    one_poisoned(CONFIG_ORDER_STRICT);
+    one_poisoned(CONFIG_ORDER_RELAXED);
+}
+
+static struct rig_answer partial(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.rejected = 3};
+}
+
+Test(replay, counts_a_partial_success_and_sends_nothing_again)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    rig->decide = partial;
+    rig_append(rig, WEIR_LOGS, 0, 5, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    rig_expect_each_once(rig, 5);
+    struct spool_lane_stats ledger = rig_ledger(rig, WEIR_LOGS);
+    cr_expect_eq(ledger.delivered, 10);
+    cr_expect_eq(ledger.rejected_by_upstream, 3);
+    rig_free(rig);
+}
+
+// --- lanes ------------------------------------------------------------------------------------------------------------------
+
+// An upstream that was out of the configuration for a while has an old interval with an end, and nothing of its signal may lie at that end.
+Test(replay, goes_on_behind_an_interval_without_data)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.signals = 1u << WEIR_LOGS});
+    rig_append(rig, WEIR_LOGS, 0, 1, 100);
+    rig_append(rig, WEIR_TRACES, 50, 1, 100);
+    rig_end_replay(rig);
+    spool_close(rig->spool);
+    rig_open_spool(rig); // nobody opens the lane
+    kit_lane(rig->spool, "another", WEIR_LOGS, SPOOL_START_NOW);
+    rig_append(rig, WEIR_LOGS, 60, 1, 100);
+    spool_close(rig->spool);
+    rig_open_spool(rig);
+    rig_new_replay(rig);
+    rig_append(rig, WEIR_LOGS, 1, 1, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    rig_expect_each_once(rig, 2);
+    rig_free(rig);
+}
+
+// --- a peer that refuses streams unprocessed --------------------------------------------------------------------------------
+
+// The first four streams are refused together, once all of them are there; everything after that is taken.
+struct refusing {
+    int32_t ids[4];
+    int count;
+};
+
+static int refusing_on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct refusing *refusing = user;
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0 || frame->hd.type > NGHTTP2_HEADERS)
+        return 0;
+    if (refusing->count == 4) {
+        nghttp2_nv ok[] = {{(uint8_t *)":status", (uint8_t *)"200", 7, 3, 0},
+                           {(uint8_t *)"grpc-status", (uint8_t *)"0", 11, 1, 0}};
+        return nghttp2_submit_response(session, frame->hd.stream_id, ok, 2, NULL);
+    }
+    refusing->ids[refusing->count++] = frame->hd.stream_id;
+    for (int i = 0; i < 4 && refusing->count == 4; i++)
+        nghttp2_submit_rst_stream(session, 0, refusing->ids[i], NGHTTP2_REFUSED_STREAM);
+    return 0;
+}
+
+static void refusing_serve(struct peer_conn *conn)
+{
+    struct refusing refusing = {.count = 0};
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_session *session;
+    nghttp2_session_callbacks_new(&callbacks);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, refusing_on_frame);
+    nghttp2_session_server_new(&session, callbacks, &refusing);
+    nghttp2_session_callbacks_del(callbacks);
+    nghttp2_submit_settings(session, 0, NULL, 0);
+    uint8_t buf[65536];
+    ssize_t len = 0;
+    do {
+        const uint8_t *data;
+        if (len < 0 || nghttp2_session_mem_recv(session, buf, (size_t)len) < 0)
+            break;
+        for (ssize_t n; (n = nghttp2_session_mem_send(session, &data)) > 0;)
+            peer_write(conn, data, (size_t)n);
+    } while ((len = peer_read(conn, buf, sizeof(buf))) > 0);
+    nghttp2_session_del(session);
+}
+
+// Backed off from, they would come again after half an hour at the earliest.
+Test(replay, streams_refused_together_go_again_at_once)
+{
+    struct peer peer = {.serve = refusing_serve};
+    peer_start(&peer);
+    struct replay_rig *rig = rig_new((struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED},
+                                                              .max_request_size_bytes = 1000,
+                                                              .retry = {.initial_ms = 3600000, .max_ms = 3600000}});
+    rig_end_replay(rig);
+    rig->upstream.target.port = peer.port;
+    rig_new_replay(rig);
+    for (unsigned i = 0; i < 4; i++)
+        rig_append(rig, WEIR_TRACES, i, 1, 600);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).delivered, 8);
+    cr_expect_str_eq(rig_stats(rig).error_code, "", "nothing to tell a person");
+    rig_free(rig);
+    peer_stop(&peer);
+}
+
+// --- life -------------------------------------------------------------------------------------------------------------------
+
+Test(replay, stops_at_any_moment)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    rig_append(rig, WEIR_TRACES, 0, 1, 100);
+    for (int i = 0; i < 200; i++) {
+        rig_start(rig);
+        for (int spin = 0; spin < i * 20; spin++)
+            replay_wake(atomic_load(&rig->replay));
+        rig_end_replay(rig);
+        rig_new_replay(rig);
+    }
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_free(rig);
+}
