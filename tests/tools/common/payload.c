@@ -41,31 +41,38 @@ static void put_int(struct emitter *out, uint32_t field, const char *key, uint64
     emit_end(out, kv, 30);
 }
 
+#define WORD_BYTES 10 // longest word
+
+// One word, or eight hexadecimal digits, at `at`, where WORD_BYTES are free. Returns its length.
+static size_t put_word(char *at, uint64_t random)
+{
+    static const char words[16][WORD_BYTES + 1] = {
+        "select ",  "from ",    "orders ", "customer ", "where ",   "status ", "pending ", "shipment ",
+        "timeout ", "gateway ", "retry ",  "checkout ", "payment ", "cart ",   "session ", "inventory "};
+    if (random % 5 != 0) {
+        const char *word = words[random >> 32 & 15];
+        memcpy(at, word, WORD_BYTES);
+        return strlen(word);
+    }
+    for (int i = 0; i < 8; i++)
+        at[i] = "0123456789abcdef"[random >> (32 + 4 * i) & 15];
+    at[8] = ' ';
+    return 9;
+}
+
 // Words in random order: compresses about as well as log text does, unlike zeros or random bytes.
 static void put_filling(struct payload *payload, struct emitter *out, uint32_t field)
 {
-    static const char *const words[] = {"select ",  "from ",     "orders ",  "customer ", "where ", "status ",
-                                        "pending ", "shipment ", "timeout ", "gateway ",  "retry ", "checkout ",
-                                        "payment ", "cart ",     "session ", "inventory "};
-    if (payload->fill_bytes == 0)
-        return;
-    char text[4096];
+    char text[4096 + WORD_BYTES];
     size_t left = payload->fill_bytes;
     for (unsigned n = 0; left > 0; n++) {
-        size_t want = left < sizeof(text) ? left : sizeof(text), len = 0;
-        while (len < want) {
-            uint64_t r = next_random(payload);
-            char word[32];
-            int w = r % 5 ? snprintf(word, sizeof(word), "%s", words[r >> 32 & 15])
-                          : snprintf(word, sizeof(word), "%08x ", (unsigned)(r >> 32));
-            size_t take = (size_t)w < want - len ? (size_t)w : want - len;
-            memcpy(text + len, word, take);
-            len += take;
-        }
+        size_t want = left < 4096 ? left : 4096, len = 0;
+        while (len < want)
+            len += put_word(text + len, next_random(payload));
         char key[24];
         snprintf(key, sizeof(key), "db.query.text.%u", n);
-        put_attribute(out, field, key, text, len);
-        left -= len;
+        put_attribute(out, field, key, text, want);
+        left -= want;
     }
 }
 
