@@ -221,7 +221,7 @@ void ingest_batch_add(struct request *request, const struct otlp_summary *summar
     if (request->raw.cap > 16 * 1024)
         weir_buf_free(&request->raw);
     count_unwritten(ingest, (int64_t)raw_bytes);
-    if (alone || block_builder_raw_bytes(open->builder) >= BLOCK_RAW_BYTES_TARGET) {
+    if (alone || block_builder_full(open->builder)) {
         struct block *full = seal(ingest, open);
         if (full != NULL)
             spool_append(ingest->options.spool, full, on_done);
