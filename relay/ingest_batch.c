@@ -11,7 +11,7 @@
 #define ENVELOPE_NONE ((struct weir_slice){.data = NULL, .len = 0})
 #define ZSTD_LEVEL    1 // faster than 3 and, on OTLP, not worse
 
-static void on_hand_over(struct loop_timer *timer);
+static void on_hand_over(struct loop_later *later);
 static void on_written(struct loop_message *message);
 
 int ingest_batch_init(struct ingest *ingest)
@@ -27,7 +27,7 @@ int ingest_batch_init(struct ingest *ingest)
 
 void ingest_batch_dispose(struct ingest *ingest)
 {
-    loop_timer_clear(&ingest->hand_over);
+    loop_later_clear(&ingest->hand_over);
     for (int signal = 0; signal < WEIR_SIGNALS; signal++)
         block_builder_free(ingest->open[signal].builder);
 }
@@ -104,7 +104,7 @@ static struct block *seal(struct ingest *ingest, struct open_block *open)
 static void hand_over(struct ingest *ingest)
 {
     struct block *chain = NULL, **last = &chain;
-    loop_timer_clear(&ingest->hand_over);
+    loop_later_clear(&ingest->hand_over);
     for (int signal = 0; signal < WEIR_SIGNALS; signal++) {
         struct open_block *open = &ingest->open[signal];
         struct block *block = open->first != NULL ? seal(ingest, open) : NULL;
@@ -117,9 +117,9 @@ static void hand_over(struct ingest *ingest)
         spool_append(ingest->options.spool, chain, on_done);
 }
 
-static void on_hand_over(struct loop_timer *timer)
+static void on_hand_over(struct loop_later *later)
 {
-    struct ingest *ingest = WEIR_CONTAINER_OF(timer, struct ingest, hand_over);
+    struct ingest *ingest = WEIR_CONTAINER_OF(later, struct ingest, hand_over);
     if (ingest->at_writer == 0)
         hand_over(ingest);
 }
@@ -225,7 +225,7 @@ void ingest_batch_add(struct request *request, const struct otlp_summary *summar
         struct block *full = seal(ingest, open);
         if (full != NULL)
             spool_append(ingest->options.spool, full, on_done);
-    } else if (ingest->at_writer == 0 && ingest->hand_over.due_ns == 0) {
-        loop_timer_set(ingest->options.loop, &ingest->hand_over, 0, on_hand_over);
+    } else if (ingest->at_writer == 0) {
+        loop_later_set(ingest->options.loop, &ingest->hand_over, on_hand_over);
     }
 }

@@ -52,7 +52,7 @@ struct ingest {
     struct ingest_options options;
     struct server *server;
     struct open_block open[WEIR_SIGNALS];
-    struct loop_timer hand_over;
+    struct loop_later hand_over;
     uint32_t at_writer;       // batches handed over and not yet answered
     uint64_t unwritten_bytes; // this loop's part of budget->unwritten
     bool paused;
