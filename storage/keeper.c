@@ -142,13 +142,11 @@ static void remove_passed(struct spool *spool)
     for (;;) {
         uint64_t limit = 0;
         pthread_mutex_lock(&spool->lock);
-        struct segment *oldest = spool->segments_n > 0 ? spool->segments[0] : NULL;
-        if (oldest == spool->active)
-            oldest = NULL;
+        // Never the last one, sealed or not: after a commit that failed in an empty segment, the writer gives its name to another file.
+        struct segment *oldest = spool->segments_n > 1 ? spool->segments[0] : NULL;
         if (oldest != NULL) {
             oldest->refs++;
-            // The last one is sealed when there is no active one: its numbers are safe in the state.
-            limit = spool->segments_n > 1 ? spool->segments[1]->first : atomic_load(&spool->next_block);
+            limit = spool->segments[1]->first;
         }
         pthread_mutex_unlock(&spool->lock);
         if (oldest == NULL)

@@ -18,6 +18,7 @@ static atomic_bool fail_on;    // and all behind it
 static atomic_bool flush_only; // only fdatasync and the synchronous meta write count
 static atomic_int kind;
 static atomic_int failures;
+static atomic_int flushes, synchronous_writes; // seen, armed or not
 
 static bool fault(void)
 {
@@ -51,6 +52,8 @@ static ssize_t failed_write(size_t len, size_t *allowed)
 
 ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 {
+    if (fcntl(fd, F_GETFL) & O_DSYNC)
+        atomic_fetch_add(&synchronous_writes, 1);
     if (!atomic_load(&flush_only) && fault() && failed_write(len, &len) < 0)
         return -1;
     return syscall(SYS_pwrite64, fd, data, len, offset);
@@ -75,6 +78,7 @@ ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t offset)
 }
 int fdatasync(int fd)
 {
+    atomic_fetch_add(&flushes, 1);
     return fault() ? failed() : (int)syscall(SYS_fdatasync, fd);
 }
 int fsync(int fd)
@@ -316,5 +320,24 @@ Test(spool_faults, heals_when_the_disk_does)
     atomic_store(&flush_only, false);
     verify(dir, &seeds, -1);
     cr_assert(seeds.acked[6] && seeds.acked[7]);
+    kit_remove_directory(dir);
+}
+
+// Default durability: the data is flushed, then the meta page is written through, before the acknowledgement.
+Test(spool_faults, an_acknowledgement_comes_after_the_flushes)
+{
+    char *dir = kit_directory();
+    struct spool *spool = kit_open(dir, 64, NULL);
+    cr_assert_eq(kit_append(spool, WEIR_TRACES, 0, 1000), WEIR_OK);
+    // The keeper writes the next segment ahead, and flushes too: wait until it has done so.
+    struct spool_stats stats;
+    KIT_UNTIL((spool_stats_get(spool, &stats), atomic_load(&flushes) >= 8));
+    for (uint64_t i = 1; i < 20; i++) {
+        int flushed = atomic_load(&flushes), written = atomic_load(&synchronous_writes);
+        cr_assert_eq(kit_append(spool, WEIR_TRACES, i, 1000), WEIR_OK);
+        cr_assert_geq(atomic_load(&flushes), flushed + 1);
+        cr_assert_geq(atomic_load(&synchronous_writes), written + 1);
+    }
+    spool_close(spool);
     kit_remove_directory(dir);
 }
