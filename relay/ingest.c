@@ -194,14 +194,14 @@ static bool take_length(struct request *request, uint64_t length)
 {
     uint64_t max = request->ingest->options.max_request_bytes;
     uint64_t framing = request->transport == EXCHANGE_GRPC ? GRPC_PREFIX_LEN : 0;
-    request->declared_bytes = length;
-    if (length > framing && length - framing > max) {
+    request->declared_bytes = length > framing ? length - framing : 0;
+    if (request->declared_bytes > max) {
         char text[128];
         snprintf(text, sizeof(text), "the body has %" PRIu64 " bytes; the limit is %" PRIu64, length, max);
         ingest_request_refuse(request, REFUSAL_TOO_LARGE, text);
         return false;
     }
-    if (!promise(request, length)) {
+    if (!promise(request, request->declared_bytes)) {
         ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
         return false;
     }

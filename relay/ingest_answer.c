@@ -2,6 +2,8 @@
 // The two faces of ingest: how gRPC and OTLP/HTTP say what they send, and how they want to be answered.
 #include "relay/ingest_priv.h"
 
+#include "proto/utf8.h"
+
 #include <jansson.h>
 #include <strings.h>
 
@@ -44,9 +46,11 @@ static bool refuse(enum refusal *why, enum refusal value, struct weir_err *err, 
                    struct weir_slice given)
 {
     *why = value;
-    int shown = given.len > 120 ? 120 : (int)given.len;
-    weir_fail(err, WEIR_E_INVALID, "%s%s%.*s%s", what, given.data != NULL ? ": '" : "", shown,
-              given.data != NULL ? (const char *)given.data : "", given.data != NULL ? "'" : "");
+    char shown[120] = ""; // in UTF-8, for it goes into a Status
+    if (given.data != NULL)
+        utf8_copy_text(shown, sizeof(shown), given.data, given.len);
+    const char *before = given.data != NULL ? ": '" : "", *after = given.data != NULL ? "'" : "";
+    weir_fail(err, WEIR_E_INVALID, "%s%s%s%s", what, before, shown, after);
     return false;
 }
 

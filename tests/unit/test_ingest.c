@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ingest behind a real server, on a real spool. The writer can be held up after a commit and before its word: what lies in between
 // (memory promised, reading paused, deadlines, clients that leave) is then looked at without any hurry.
+#include "proto/utf8.h"
 #include "relay/ingest_priv.h"
 #include "tests/unit/client_calls.h"
 #include "tests/unit/spool_kit.h"
@@ -378,6 +379,32 @@ Test(ingest, refuses_for_a_while_what_it_has_no_memory_for)
     pthread_mutex_unlock(&rig->gate);
     cr_expect_str_eq(grpc_wait(rig, &first), "0");
     cr_expect_eq(http_post(rig, "", spans(90000), head), 200, "and takes it afterwards");
+    rig_free(rig);
+}
+
+// A client's own bytes come back in the message of a Status, which is a proto3 string or JSON: valid UTF-8 whatever they were.
+Test(ingest, refuses_in_valid_utf8_whatever_it_was_sent)
+{
+    struct rig *rig = rig_new(1 << 20, 16 << 20);
+    static const char *const heads[] = {
+        "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: te\xff\xfext\r\ncontent-length: 0\r\n\r\n",
+        "POST /v1/\xc3(x HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 0\r\n\r\n",
+    };
+    for (size_t i = 0; i < WEIR_COUNT(heads); i++) {
+        int fd = http_connect(rig);
+        char head[2048];
+        uint8_t body[1024];
+        size_t len = 0;
+        send(fd, heads[i], strlen(heads[i]), MSG_NOSIGNAL);
+        cr_expect_eq(http_answer(fd, head), i == 0 ? 415 : 404);
+        const char *length = strstr(head, "content-length: ");
+        size_t expected = length != NULL ? strtoull(length + 16, NULL, 10) : 0;
+        cr_expect_gt(expected, 0, "a Status is due (P15)");
+        for (ssize_t n; len < expected && (n = recv(fd, body + len, sizeof(body) - len, 0)) > 0;)
+            len += (size_t)n;
+        cr_expect(utf8_is_valid(body, len), "not UTF-8");
+        close(fd);
+    }
     rig_free(rig);
 }
 
