@@ -162,11 +162,21 @@ static struct weir_slice grpc_message(const struct client_call *call, struct wei
     return good ? (struct weir_slice){decoded->data, decoded->len} : none;
 }
 
+// One that is larger than we read is an answer, and would be the same the next time (U8).
+static bool was_answered(const struct client_call *call)
+{
+    return call->error == CLIENT_OK || call->error == CLIENT_E_RESPONSE_TOO_LARGE;
+}
+
 static void judge(const struct export *export, struct verdict *verdict)
 {
     const struct client_call *call = &export->call;
-    if (call->error != CLIENT_OK) {
+    bool grpc = export->replay->upstream->target.protocol == CONFIG_PROTOCOL_GRPC;
+    bool too_large = call->error == CLIENT_E_RESPONSE_TOO_LARGE;
+    if (!was_answered(call) || (too_large && grpc)) {
         verdict_transport(client_error_name(call->error), call->error_text, verdict);
+        if (too_large) // gRPC's status comes behind the message and was not read: permanent, as the specification has it
+            verdict->kind = VERDICT_REJECT;
         return;
     }
     struct weir_buf decoded = {0};
@@ -180,7 +190,7 @@ static void judge(const struct export *export, struct verdict *verdict)
                                     .sent_compressed = export->encoding != ENCODING_IDENTITY,
                                     .sent_raw_bytes = export->raw_bytes,
                                     .now_unix_ns = weir_now_unix_ns()};
-    if (export->replay->upstream->target.protocol == CONFIG_PROTOCOL_GRPC) {
+    if (grpc) {
         answer.body = grpc_message(call, &decoded);
         verdict_grpc(&answer, verdict);
     } else {
@@ -265,7 +275,7 @@ static void on_done(struct client_call *call)
     replay->in_flight--;
     lane->in_flight--;
     count_attempt(export, &verdict);
-    if (call->error != CLIENT_OK) {
+    if (!was_answered(call)) {
         unreachable(export, &verdict);
         export->lane_waits = false;
     } else {

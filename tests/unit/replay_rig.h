@@ -40,6 +40,7 @@ struct rig_answer {
     bool hold;        // no answer before rig_release
     bool close;       // HTTP: the connection too
     int64_t rejected; // of a partial success
+    size_t talk;      // so many bytes of body instead
 };
 
 struct rig_pending {
@@ -125,6 +126,10 @@ static inline void rig_say(struct replay_rig *rig, struct exchange *exchange, co
     if (grpc)
         said.http_status = 200;
     said.header_count = count;
+    if (answer->talk > 0 && weir_buf_reserve(&body, answer->talk)) {
+        memset(body.data, 'x', answer->talk);
+        body.len = answer->talk;
+    }
     said.body = (struct weir_slice){body.data, body.len};
     exchange_answer(exchange, &said);
     weir_buf_free(&body);

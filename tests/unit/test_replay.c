@@ -380,6 +380,33 @@ Test(replay, counts_a_partial_success_and_sends_nothing_again)
     rig_free(rig);
 }
 
+static struct rig_answer talks_too_much(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.status = rig->poison, .talk = 5u << 20};
+}
+
+static void too_large_an_answer(enum config_protocol protocol, int status, uint64_t delivered)
+{
+    struct replay_rig *rig =
+        rig_new((struct config_upstream){.target = {.protocol = protocol}, .signals = 1u << WEIR_LOGS});
+    rig->decide = talks_too_much;
+    rig->poison = status;
+    rig_append(rig, WEIR_LOGS, 0, 1, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    cr_expect_eq(rig_ledger(rig, WEIR_LOGS).delivered, delivered);
+    cr_expect_eq(rig_ledger(rig, WEIR_LOGS).dead_lettered, 2 - delivered);
+    rig_free(rig);
+}
+
+// It would come again and again, and the lane would never get past it (U8).
+Test(replay, takes_an_answer_that_is_too_large_for_what_it_says)
+{
+    too_large_an_answer(CONFIG_PROTOCOL_HTTP, 200, 2);
+    too_large_an_answer(CONFIG_PROTOCOL_HTTP, 422, 0);
+    too_large_an_answer(CONFIG_PROTOCOL_GRPC, 0, 0); // its status would have come behind the message
+}
+
 // --- lanes ------------------------------------------------------------------------------------------------------------------
 
 // An upstream that was out of the configuration for a while has an old interval with an end, and nothing of its signal may lie at that end.
