@@ -225,7 +225,7 @@ static int letter_encode(const struct spool_dead_letter *letter, struct weir_buf
     weir_buf_append(out, letter->message, message);
     weir_buf_append(out, letter->envelope.data, letter->envelope.len);
     out->len = bytes;
-    record_seal(p, bytes);
+    record_seal(out->data, bytes);
     return WEIR_OK;
 }
 
@@ -301,9 +301,12 @@ int spool_dead_letter_put(struct spool *spool, const struct spool_dead_letter *l
     pthread_mutex_lock(&d->lock);
     if (d->env == NULL)
         code = letters_open(spool, err);
-    if (code == WEIR_E_NOT_FOUND)
-        code = letters_create(spool, err);
-    else if (code == WEIR_E_CORRUPT && (code = spool_set_aside(spool, "deadletter.mdb", err)) == WEIR_OK)
+    bool make = code == WEIR_E_NOT_FOUND;
+    if (code == WEIR_E_CORRUPT) {
+        code = spool_set_aside(spool, "deadletter.mdb", err);
+        make = code == WEIR_OK;
+    }
+    if (make)
         code = letters_create(spool, err);
     if (code == WEIR_OK)
         code = letter_store(spool, (struct weir_slice){key, 16 + upstream}, (struct weir_slice){value.data, value.len},

@@ -51,7 +51,7 @@ uint64_t segment_db_end_number(const struct segment_db *db, MDB_txn *txn, uint64
     uint64_t end = none;
     for (unsigned i = 0; i < WEIR_SIGNALS; i++) {
         uint64_t number = 0;
-        struct weir_slice value;
+        struct weir_slice value = {0};
         if (seek(db, txn, (enum weir_signal)i, MDB_LAST, &number, &value) == WEIR_OK && number >= end)
             end = number + 1;
     }
@@ -62,7 +62,7 @@ bool segment_db_header(const struct segment_db *db, MDB_txn *txn, uint64_t numbe
 {
     for (unsigned i = 0; i < WEIR_SIGNALS; i++) {
         uint64_t found = number;
-        struct weir_slice value;
+        struct weir_slice value = {0};
         if (seek(db, txn, (enum weir_signal)i, MDB_SET_KEY, &found, &value) == WEIR_OK)
             return block_header_get(value, out, NULL) == WEIR_OK && out->number == number;
     }

@@ -305,14 +305,18 @@ int spool_open(const struct spool_options *options, struct spool **out, struct s
     err = err != NULL ? err : &local;
     *out = NULL;
     int code = check_options(options, err);
-    struct spool *spool = code == WEIR_OK ? spool_new(options) : NULL;
+    if (code != WEIR_OK)
+        return code;
+    struct spool *spool = spool_new(options);
     struct findings *f = calloc(1, sizeof(*f));
-    if (code == WEIR_OK && (spool == NULL || f == NULL || spool->directory == NULL))
-        code = weir_fail(err, WEIR_E_NOMEM, "out of memory");
-    if (code == WEIR_OK) {
-        f->spool = spool;
-        code = spool_dir_open(spool, options, err);
+    if (spool == NULL || f == NULL || spool->directory == NULL) {
+        free(f);
+        if (spool != NULL)
+            spool_destroy(spool);
+        return weir_fail(err, WEIR_E_NOMEM, "open spool %s: out of memory", options->directory);
     }
+    f->spool = spool;
+    code = spool_dir_open(spool, options, err);
     if (code == WEIR_OK)
         code = look(f, err);
     if (code == WEIR_OK)
@@ -329,8 +333,7 @@ int spool_open(const struct spool_options *options, struct spool **out, struct s
     }
     if (code != WEIR_OK) {
         weir_wrap(err, "open spool %s", options->directory);
-        if (spool != NULL)
-            spool_close(spool);
+        spool_close(spool);
         return code;
     }
     if (report != NULL)

@@ -186,8 +186,8 @@ void histograms_init(struct spool *spool);
 void histogram_add(struct spool_histogram *histogram, double value); // under spool.lock
 
 // --- writer.c, keeper.c -----------------------------------------------------------------------------------------------------
-void *writer_main(void *spool);
-void *keeper_main(void *spool);
+void *writer_main(void *arg); // arg: the spool
+void *keeper_main(void *arg);
 void keeper_wake(struct spool *spool);
 // Whether a file of that size may be made, by the size limit and the file system's free space. WEIR_OK, WEIR_E_FULL.
 int keeper_room_for(struct spool *spool, uint64_t bytes, struct weir_err *err);

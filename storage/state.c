@@ -116,10 +116,11 @@ int state_create(const char *path, struct state **out, struct weir_err *err)
     *out = NULL;
     if (unlink(path) != 0 && errno != ENOENT)
         return errno_fail(err, "remove", path);
-    struct state *state;
+    struct state *state = NULL;
     int code = state_env(path, &state, err);
     if (code != WEIR_OK)
         return code;
+    assert(state != NULL);
     int fd;
     int rc = mdb_env_get_fd(state->env, &fd);
     if (rc == 0)
@@ -155,10 +156,11 @@ int state_open(const char *path, struct state **out, struct weir_err *err)
     int code = tree_check_file(path, TREE_CHECK_FOR_WRITING, err);
     if (code != WEIR_OK)
         return code;
-    struct state *state;
+    struct state *state = NULL;
     code = state_env(path, &state, err);
     if (code != WEIR_OK)
         return code;
+    assert(state != NULL);
     MDB_txn *txn = NULL;
     int rc = mdb_txn_begin(state->env, NULL, MDB_RDONLY, &txn);
     if (rc == 0)

@@ -78,6 +78,8 @@ static struct db db_get(const uint8_t *p)
     return (struct db){weir_get_u16(p + 4), weir_get_u16(p + 6), weir_get_u64(p + 32), weir_get_u64(p + 40)};
 }
 
+// Databases, pages and records call each other: no deeper than DEPTH_MAX pages, of one database in another.
+// NOLINTBEGIN(misc-no-recursion)
 static bool check_db(struct tree *t, struct db db, bool is_main, bool is_free);
 
 // A value of the free list: how many, then that many page numbers, falling.
@@ -194,6 +196,8 @@ static bool check_db(struct tree *t, struct db db, bool is_main, bool is_free)
         return false;
     return w.entries == db.entries ? true : wrong(t, db.root, "number of entries");
 }
+
+// NOLINTEND(misc-no-recursion)
 
 static bool meta_good(const uint8_t *page, uint64_t pgno)
 {

@@ -150,6 +150,7 @@ static int next_segment(struct spool *spool, uint64_t bytes, struct weir_err *er
         segment_free(segment);
         return code;
     }
+    assert(segment != NULL && file != NULL);
     if (spool->active != NULL) {
         bool path = spool_segment_path(spool, spool->active->first, old_path, NULL) == WEIR_OK;
         seal_active(spool, path && spool->active->first != first ? old_path : NULL);

@@ -110,6 +110,7 @@ __attribute__((unused)) static uint64_t kit_check_view(const struct block_view *
     struct weir_buf raw = {0};
     cr_assert_eq(block_view_decode(view, &raw, &err), WEIR_OK, "%s", err.text);
     cr_assert_geq(raw.len, 8);
+    assert(raw.data != NULL);
     uint64_t seed = weir_get_u64(raw.data);
     uint8_t *expected = malloc(raw.len);
     kit_fill(expected, raw.len, seed);

@@ -10,7 +10,7 @@ static struct block *three_requests(struct weir_buf *raw)
     struct block_builder *builder = block_builder_new(WEIR_LOGS, (struct weir_slice){(const uint8_t *)"env", 3}, 1);
     static const size_t lengths[] = {10, 0, 300000};
     for (size_t i = 0; i < 3; i++) {
-        weir_buf_reserve(raw, lengths[i] + 1);
+        cr_assert(weir_buf_reserve(raw, lengths[i] + 1));
         for (size_t j = 0; j < lengths[i]; j++)
             raw->data[raw->len + j] = (uint8_t)(j * j >> 7 ^ i);
         struct weir_slice one = {raw->data + raw->len, lengths[i]};
@@ -213,7 +213,8 @@ Test(block, lengths_are_not_trusted)
     };
     for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
         struct weir_buf copy = {0};
-        weir_buf_append(&copy, block->value.data, block->value.len);
+        cr_assert(weir_buf_append(&copy, block->value.data, block->value.len));
+        assert(copy.data != NULL);
         for (unsigned b = 0; b < cases[i].bytes; b++)
             copy.data[cases[i].at + b] = (uint8_t)(cases[i].value >> (8 * b));
         record_seal(copy.data, BLOCK_HEADER_BYTES);

@@ -176,8 +176,8 @@ static void acked(struct block *block, int result)
     kit_done(block, result);
 }
 
-static void send(struct spool *spool, struct kit_wait *wait, struct seeds *seeds, uint64_t first, unsigned n,
-                 size_t len)
+static void send_blocks(struct spool *spool, struct kit_wait *wait, struct seeds *seeds, uint64_t first, unsigned n,
+                        size_t len)
 {
     struct block *chain = NULL, **tail = &chain;
     for (unsigned i = 0; i < n; i++) {
@@ -208,7 +208,7 @@ static void workload(const char *dir, struct seeds *seeds)
     bool lanes = spool_lane_open(spool, "a", WEIR_TRACES, SPOOL_START_NOW, &traces, &err) == WEIR_OK &&
                  spool_lane_open(spool, "a", WEIR_METRICS, SPOOL_START_NOW, &metrics, &err) == WEIR_OK;
     for (unsigned i = 0; lanes && i < BLOCKS; i += 2) {
-        send(spool, &wait, seeds, i, 2, 150000);
+        send_blocks(spool, &wait, seeds, i, 2, 150000);
         kit_join(&wait);
         if (i == 4) {
             kit_drain(spool, traces, WEIR_TRACES, 2, seen, seeds);
@@ -229,7 +229,7 @@ static void verify(const char *dir, struct seeds *seeds, int at)
     struct spool_lane *lanes[2] = {kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW),
                                    kit_lane(spool, "a", WEIR_METRICS, SPOOL_START_NOW)};
     struct kit_wait wait = KIT_WAIT;
-    send(spool, &wait, seeds, BLOCKS, 2, 1000); // and it goes on
+    send_blocks(spool, &wait, seeds, BLOCKS, 2, 1000); // and it goes on
     kit_join(&wait);
     cr_assert_eq(wait.failed, 0);
     for (unsigned i = 0; i < 2; i++) {
@@ -298,23 +298,23 @@ Test(spool_faults, heals_when_the_disk_does)
     struct spool *spool = kit_open(dir, 64, NULL);
     struct spool_lane *traces = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
     kit_lane(spool, "a", WEIR_METRICS, SPOOL_START_NOW);
-    send(spool, &wait, &seeds, 0, 2, 1000);
+    send_blocks(spool, &wait, &seeds, 0, 2, 1000);
     cr_assert_eq(kit_join(&wait), WEIR_OK);
     atomic_store(&flush_only, true);
     arm(0, FAULT_EIO, true);
-    send(spool, &wait, &seeds, 2, 3, 1000);
+    send_blocks(spool, &wait, &seeds, 2, 3, 1000);
     cr_assert_eq(kit_join(&wait), WEIR_E_IO);
     cr_assert_eq(spool_state_now(spool), SPOOL_FAILED);
     struct spool_stats stats;
     spool_stats_get(spool, &stats);
     cr_assert_neq(stats.reason[0], '\0');
     cr_assert_geq(stats.commit_failures, 1);
-    send(spool, &wait, &seeds, 5, 1, 1000);
+    send_blocks(spool, &wait, &seeds, 5, 1, 1000);
     cr_assert_eq(kit_join(&wait), WEIR_E_IO);
     kit_ledger(traces);
     atomic_store(&armed, false);
     KIT_UNTIL(spool_state_now(spool) == SPOOL_OK);
-    send(spool, &wait, &seeds, 6, 2, 1000);
+    send_blocks(spool, &wait, &seeds, 6, 2, 1000);
     cr_assert_eq(kit_join(&wait), WEIR_OK);
     spool_close(spool);
     atomic_store(&flush_only, false);
