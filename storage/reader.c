@@ -91,8 +91,10 @@ static int search_map(struct search *s, struct segment *segment, struct segment_
     if (code != WEIR_OK)
         return code;
     segment_pin(segment); // the view's own
+    // Memory behind the slowest lane is given back; when that lane is segments behind, what it will need would not stay anyway.
+    uint64_t passed = atomic_load(&s->spool->passed);
     pthread_mutex_lock(&segment->open_lock);
-    segment_map_passed(map, value.data, number, atomic_load(&s->spool->passed));
+    segment_map_passed(map, value.data, number, passed < segment->first ? number : passed);
     pthread_mutex_unlock(&segment->open_lock);
     return WEIR_OK;
 }
