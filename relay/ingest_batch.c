@@ -6,6 +6,7 @@
 // another one is begun); its completion hands that over. No linger, no delay: the queue that builds up is the batch.
 // Failure modes: no memory to compress or to seal -> the requests of that block are refused, retryable. The commit failed -> the
 // writer has tried all it can; every request of the block is refused, retryable. A client that left changes nothing.
+#include "relay/envelope.h"
 #include "relay/ingest_priv.h"
 
 #define ENVELOPE_NONE ((struct weir_slice){.data = NULL, .len = 0})
@@ -184,19 +185,11 @@ void ingest_finish(struct ingest *ingest, void (*done)(void *ctx), void *ctx)
 
 // --- in ----------------------------------------------------------------------------------------------------------------------
 
-void ingest_batch_add(struct request *request, const struct otlp_summary *summary)
+// Puts the request behind those of `open`. False: it could not be, and none of them is there any more.
+static bool open_block_add(struct open_block *open, struct request *request, const struct otlp_summary *summary)
 {
     struct ingest *ingest = request->ingest;
-    struct open_block *open = &ingest->open[request->signal];
     uint64_t raw_bytes = request->raw.len;
-    // Requests that must not be joined (profiles, an unknown root field: C2, C3) have a block of their own.
-    bool alone = !summary->mergeable;
-    struct block *before = NULL;
-    if (open->first != NULL && (alone || block_builder_raw_bytes(open->builder) + raw_bytes > BLOCK_RAW_BYTES_TARGET))
-        before = seal(ingest, open);
-    if (before != NULL)
-        spool_append(ingest->options.spool, before, on_done);
-
     struct block_request kept = {.items = summary->items,
                                  .time_min_ns = summary->time_min_ns,
                                  .time_max_ns = summary->time_max_ns,
@@ -215,17 +208,50 @@ void ingest_batch_add(struct request *request, const struct otlp_summary *summar
         block_builder_discard(open->builder);
         refuse_all(open_block_take(open), REFUSAL_INTERNAL, err.text);
         count_unwritten(ingest, -(int64_t)lost);
-        return;
+        return false;
     }
     // The raw copy has served; its promise stands until the answer.
     if (request->raw.cap > 16 * 1024)
         weir_buf_free(&request->raw);
     count_unwritten(ingest, (int64_t)raw_bytes);
-    if (alone || block_builder_full(open->builder)) {
-        struct block *full = seal(ingest, open);
-        if (full != NULL)
-            spool_append(ingest->options.spool, full, on_done);
-    } else if (ingest->at_writer == 0) {
+    return true;
+}
+
+static void seal_and_append(struct ingest *ingest, struct open_block *open)
+{
+    struct block *block = open->first != NULL ? seal(ingest, open) : NULL;
+    if (block != NULL)
+        spool_append(ingest->options.spool, block, on_done);
+}
+
+// A request that must not be joined (an unknown root field: C3) has a block of its own, which says so to the replay workers.
+static void add_alone(struct request *request, const struct otlp_summary *summary)
+{
+    static const uint8_t envelope[] = {ENVELOPE_ALONE};
+    struct ingest *ingest = request->ingest;
+    struct open_block lone = {
+        .builder = block_builder_new(request->signal, (struct weir_slice){envelope, sizeof(envelope)}, ZSTD_LEVEL)};
+    lone.last = &lone.first;
+    if (lone.builder == NULL)
+        ingest_request_refuse(request, REFUSAL_INTERNAL, "out of memory");
+    else if (open_block_add(&lone, request, summary))
+        seal_and_append(ingest, &lone);
+    block_builder_free(lone.builder);
+}
+
+void ingest_batch_add(struct request *request, const struct otlp_summary *summary)
+{
+    struct ingest *ingest = request->ingest;
+    struct open_block *open = &ingest->open[request->signal];
+    bool alone = !summary->mergeable && request->signal != WEIR_PROFILES; // a block of profiles is full with one (C2)
+    if (alone || block_builder_raw_bytes(open->builder) + request->raw.len > BLOCK_RAW_BYTES_TARGET)
+        seal_and_append(ingest, open);
+    if (alone)
+        add_alone(request, summary);
+    else if (!open_block_add(open, request, summary))
+        return;
+    else if (block_builder_full(open->builder))
+        seal_and_append(ingest, open);
+    else if (ingest->at_writer == 0)
         loop_later_set(ingest->options.loop, &ingest->hand_over, on_hand_over);
-    }
 }

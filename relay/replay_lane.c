@@ -6,6 +6,7 @@
 // under way and skips nothing.
 #include "relay/replay_priv.h"
 
+#include "relay/envelope.h"
 #include "relay/log.h"
 
 #define BEHIND_NS      (2ull * 1000000000) // data older than this is a backlog
@@ -88,8 +89,7 @@ static bool joins(const struct export *export, const struct block_view *view)
     const struct block_view *before = &export->views[export->view_count - 1];
     return export->lane->signal != WEIR_PROFILES &&
            export->raw_bytes + view->raw_bytes <= export->replay->upstream->max_request_size_bytes &&
-           view->envelope.len == before->envelope.len &&
-           (view->envelope.len == 0 || memcmp(view->envelope.data, before->envelope.data, view->envelope.len) == 0);
+           envelopes_join(before->envelope, view->envelope);
 }
 
 static void take_view(struct export *export, const struct block_view *view)

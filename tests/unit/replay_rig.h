@@ -418,11 +418,11 @@ static inline void rig_free(struct replay_rig *rig)
 // --- data -----------------------------------------------------------------------------------------------------------
 
 // One durable block of requests [id, id + count), each of `bytes` and with two items.
-__attribute__((unused)) static void rig_append(struct replay_rig *rig, enum weir_signal signal, uint64_t id,
-                                               unsigned count, size_t bytes)
+__attribute__((unused)) static void rig_append_in(struct replay_rig *rig, enum weir_signal signal,
+                                                  struct weir_slice envelope, uint64_t id, unsigned count, size_t bytes)
 {
     struct weir_err err = {0};
-    struct block_builder *builder = block_builder_new(signal, (struct weir_slice){NULL, 0}, 1);
+    struct block_builder *builder = block_builder_new(signal, envelope, 1);
     uint8_t *raw = malloc(bytes);
     cr_assert_geq(bytes, RIG_HEAD);
     for (uint64_t i = id; i < id + count; i++) {
@@ -440,6 +440,12 @@ __attribute__((unused)) static void rig_append(struct replay_rig *rig, enum weir
     cr_assert_eq(kit_join(&wait), WEIR_OK);
     block_builder_free(builder);
     free(raw);
+}
+
+__attribute__((unused)) static void rig_append(struct replay_rig *rig, enum weir_signal signal, uint64_t id,
+                                               unsigned count, size_t bytes)
+{
+    rig_append_in(rig, signal, (struct weir_slice){NULL, 0}, id, count, bytes);
 }
 
 static inline struct replay_stats rig_stats(struct replay_rig *rig)

@@ -2,6 +2,7 @@
 // Ingest behind a real server, on a real spool. The writer can be held up after a commit and before its word: what lies in between
 // (memory promised, reading paused, deadlines, clients that leave) is then looked at without any hurry.
 #include "proto/utf8.h"
+#include "relay/envelope.h"
 #include "relay/ingest_priv.h"
 #include "tests/unit/client_calls.h"
 #include "tests/unit/spool_kit.h"
@@ -316,6 +317,38 @@ Test(ingest, acknowledges_an_empty_request_and_stores_nothing)
     struct spool_stats stats;
     spool_stats_get(rig->spool, &stats);
     cr_expect_eq(stats.next_block, 0);
+    rig_free(rig);
+}
+
+Test(ingest, marks_what_must_not_be_joined)
+{
+    struct rig *rig = rig_new(1 << 20, 16 << 20);
+    static const uint8_t unknown_root_field[] = {0x7a, 0x00};
+    struct grpc_request requests[4];
+    pthread_mutex_lock(&rig->gate);
+    grpc_start(rig, &requests[0], spans(100), ENCODING_IDENTITY, NULL);
+    CLIENT_UNTIL(rig, items_stored(rig) == 1);
+    for (int i = 1; i < 4; i++) {
+        struct weir_buf body = spans(100);
+        if (i == 2)
+            weir_buf_append(&body, unknown_root_field, sizeof(unknown_root_field));
+        grpc_start(rig, &requests[i], body, ENCODING_IDENTITY, NULL);
+    }
+    CLIENT_UNTIL(rig, atomic_load(&rig->budget.unwritten) == 402);
+    pthread_mutex_unlock(&rig->gate);
+    for (int i = 0; i < 4; i++)
+        cr_expect_str_eq(grpc_wait(rig, &requests[i]), "0");
+    struct spool_reader *reader = spool_reader_new(rig->spool);
+    for (uint64_t i = 0; i < 4; i++) { // in the order they came
+        struct block_view view;
+        uint64_t skip_to;
+        cr_assert_eq(spool_reader_next(reader, WEIR_TRACES, i, SPOOL_END, &view, &skip_to, NULL), WEIR_OK);
+        cr_expect_eq(view.number, i);
+        cr_expect_eq(envelope_is_alone(view.envelope), i == 2);
+        cr_expect_eq(view.raw_bytes, i == 2 ? 102 : 100);
+        block_view_release(&view);
+    }
+    spool_reader_free(reader);
     rig_free(rig);
 }
 

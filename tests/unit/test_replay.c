@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The replay worker against a real upstream that answers as each test wants: what is delivered, when, how often, and the ledger.
+#include "relay/envelope.h"
 #include "tests/unit/client_peer.h"
 #include "tests/unit/replay_rig.h"
 
@@ -75,6 +76,24 @@ Test(replay, never_joins_profiles)
     RIG_DRAINED(rig, WEIR_PROFILES);
     rig_expect_each_once(rig, 4);
     cr_expect_eq(rig->seen_count, 4);
+    rig_free(rig);
+}
+
+Test(replay, joins_neither_other_envelopes_nor_what_must_be_alone)
+{
+    static const uint8_t bytes[] = {ENVELOPE_ALONE, 0, 2};
+    static const struct weir_slice none = {NULL, 0}, alone = {bytes, 1}, tenant = {bytes + 1, 2};
+    const struct weir_slice blocks[] = {none, none, alone, alone, tenant, tenant, none};
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    for (unsigned i = 0; i < WEIR_COUNT(blocks); i++)
+        rig_append_in(rig, WEIR_TRACES, blocks[i], i, 1, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, WEIR_COUNT(blocks));
+    static const size_t ids[] = {2, 1, 1, 2, 1};
+    cr_assert_eq(rig->seen_count, WEIR_COUNT(ids));
+    for (size_t i = 0; i < WEIR_COUNT(ids); i++)
+        cr_expect_eq(rig->seen[i].id_count, ids[i], "export %zu has %zu requests", i, rig->seen[i].id_count);
     rig_free(rig);
 }
 
