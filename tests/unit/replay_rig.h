@@ -403,6 +403,9 @@ static inline void rig_free(struct replay_rig *rig)
 {
     rig_end_replay(rig);
     spool_close(rig->spool);
+    if (atomic_load(&rig->held_count) > 0) // HTTP/1.1: a client that only stops sending still gets its answer
+        rig_release(rig,
+                    (struct rig_answer){.status = rig->upstream.target.protocol == CONFIG_PROTOCOL_GRPC ? 14 : 503});
     server_shutdown(rig->server, rig_on_server_done, rig);
     KIT_UNTIL(atomic_load(&rig->server_done));
     loop_stop(rig->loop);

@@ -426,6 +426,80 @@ Test(replay, takes_an_answer_that_is_too_large_for_what_it_says)
     too_large_an_answer(CONFIG_PROTOCOL_GRPC, 0, 0); // its status would have come behind the message
 }
 
+// --- everything at once -----------------------------------------------------------------------------------------------------
+
+static bool is_poison(uint64_t id)
+{
+    return id % 37 == 5;
+}
+
+// What depends on the data comes out the same each time; the rest is the weather.
+static struct rig_answer weather(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    bool grpc = rig->upstream.target.protocol == CONFIG_PROTOCOL_GRPC;
+    uint64_t random = ((uint64_t)seen->index + 1) * 0x9E3779B97F4A7C15ull >> 32;
+    unsigned percent = random % 100;
+    if (percent < 2)
+        return (struct rig_answer){.hold = true}; // until its time is over
+    if (percent < 20)
+        return (struct rig_answer){.status = grpc ? GRPC_UNAVAILABLE : 503, .close = percent < 4};
+    if (percent < 24)
+        return (struct rig_answer){.status = grpc ? GRPC_UNAUTHENTICATED : 401};
+    if (percent < 28 && grpc)
+        return (struct rig_answer){.status = GRPC_RESOURCE_EXHAUSTED, .retry_info = true, .retry_ms = 3};
+    for (size_t i = 0; i < seen->id_count; i++)
+        if (is_poison(seen->ids[i]))
+            return (struct rig_answer){.status = grpc ? GRPC_INVALID_ARGUMENT : 422};
+    if (seen->id_count > 9 && !grpc)
+        return (struct rig_answer){.status = 413};
+    return (struct rig_answer){.status = grpc ? 0 : 200};
+}
+
+static void weather_out(enum config_protocol protocol, enum config_compression compression)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){
+        .target = {.protocol = protocol},
+        .order = {CONFIG_ORDER_RELAXED, CONFIG_ORDER_STRICT, CONFIG_ORDER_RELAXED, CONFIG_ORDER_STRICT},
+        .compression = compression,
+        .max_request_size_bytes = 1000,
+        .timeout_ms = 250,
+        .retry = {.initial_ms = 1, .max_ms = 3}});
+    uint64_t items[WEIR_SIGNALS] = {0}, poisoned_items[WEIR_SIGNALS] = {0};
+    rig->decide = weather;
+    rig_start(rig);
+    unsigned count = 0;
+    for (unsigned block = 0; count < 400; block++) {
+        enum weir_signal signal = (enum weir_signal)(block * 7 / 3 % WEIR_SIGNALS);
+        unsigned requests = signal == WEIR_PROFILES ? 1 : 1 + block * 5 % 7;
+        rig_append(rig, signal, count, requests, 60 + block * 31 % 300);
+        for (unsigned i = 0; i < requests; i++, count++)
+            *(is_poison(count) ? &poisoned_items[signal] : &items[signal]) += 2;
+    }
+    for (int signal = 0; signal < WEIR_SIGNALS; signal++) {
+        RIG_DRAINED(rig, (enum weir_signal)signal);
+        struct spool_lane_stats ledger = rig_ledger(rig, (enum weir_signal)signal);
+        cr_expect_eq(ledger.delivered, items[signal]);
+        cr_expect_eq(ledger.dead_lettered, poisoned_items[signal]);
+        struct spool_interval in[4];
+        cr_expect_eq(spool_lane_intervals(rig_stats(rig).lanes[signal].lane, in, 4), 1);
+        cr_expect_eq(in[0].end, SPOOL_END);
+    }
+    for (unsigned i = 0; i < count; i++)
+        cr_expect(is_poison(i) ? rig->delivered[i] == 0 : rig->delivered[i] > 0, "request %u: %u times", i,
+                  rig->delivered[i]);
+    rig_free(rig);
+}
+
+Test(replay, loses_nothing_in_any_weather_over_grpc)
+{
+    weather_out(CONFIG_PROTOCOL_GRPC, CONFIG_COMPRESSION_AUTO);
+}
+
+Test(replay, loses_nothing_in_any_weather_over_http)
+{
+    weather_out(CONFIG_PROTOCOL_HTTP, CONFIG_COMPRESSION_GZIP);
+}
+
 // --- lanes ------------------------------------------------------------------------------------------------------------------
 
 // An upstream that was out of the configuration for a while has an old interval with an end, and nothing of its signal may lie at that end.
