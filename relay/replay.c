@@ -244,13 +244,20 @@ void replay_start(struct replay *replay)
     replay->started = true;
 }
 
-void replay_stop(struct replay *replay, uint32_t grace_ms)
+void replay_ask_stop(struct replay *replay, uint32_t grace_ms)
 {
     if (!replay->started)
         return;
     replay->stop_deadline_ns = weir_now_ns() + grace_ms * 1000000ull;
     atomic_store(&replay->stop, true);
     client_wake(replay->client);
+}
+
+void replay_stop(struct replay *replay)
+{
+    if (!replay->started)
+        return;
+    assert(atomic_load(&replay->stop));
     pthread_join(replay->thread, NULL);
     replay->started = false;
 }

@@ -50,8 +50,10 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
                struct weir_err *err);
 void replay_start(struct replay *replay); // starts its thread
 void replay_wake(struct replay *replay);  // new blocks were committed; any thread, cheap
-// Starts no further export, gives those under way `grace_ms`, ends the thread. The data stays in the spool.
-void replay_stop(struct replay *replay, uint32_t grace_ms);
+// No further export is started, and those under way have `grace_ms` left. The data stays in the spool. Does not wait, so that
+// several workers end in the time of one.
+void replay_ask_stop(struct replay *replay, uint32_t grace_ms);
+void replay_stop(struct replay *replay); // after replay_ask_stop: waits for the thread's end
 void replay_free(struct replay *replay); // gives up what is still under way; nobody may wake it any more
 void replay_stats_get(struct replay *replay, struct replay_stats *out); // any thread
 const struct config_upstream *replay_upstream(const struct replay *replay);

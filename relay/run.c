@@ -258,7 +258,9 @@ static void take_down(struct run *run)
     run->wake = false;
     pthread_mutex_unlock(&run->wake_lock);
     for (size_t i = 0; i < relay->replay_count; i++)
-        replay_stop(relay->replays[i], REPLAY_GRACE_MS);
+        replay_ask_stop(relay->replays[i], REPLAY_GRACE_MS);
+    for (size_t i = 0; i < relay->replay_count; i++)
+        replay_stop(relay->replays[i]);
     for (size_t i = 0; i < relay->replay_count; i++)
         replay_free(relay->replays[i]);
     if (relay->spool != NULL)

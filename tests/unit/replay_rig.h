@@ -390,7 +390,8 @@ static inline void rig_start(struct replay_rig *rig)
 static inline void rig_end_replay(struct replay_rig *rig)
 {
     struct replay *replay = atomic_exchange(&rig->replay, NULL); // nothing is appended meanwhile
-    replay_stop(replay, 0);
+    replay_ask_stop(replay, 0);
+    replay_stop(replay);
     replay_free(replay);
 }
 
