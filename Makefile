@@ -18,7 +18,7 @@ WARN     := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes 
             -Wwrite-strings -Wundef -Wimplicit-fallthrough -Wno-unused-parameter
 OPT      ?= -O2
 CFLAGS   ?= -g $(OPT) -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=$(if $(SANITIZE),0,2)
-ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DWEIR_VERSION='"$(VERSION)"' $(WARN) $(CFLAGS) -pthread -fPIE \
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DH2O_USE_LIBUV=0 $(WARN) $(CFLAGS) -pthread -fPIE \
             $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
             $(if $(findstring thread,$(SANITIZE)),-Itests/tools/tsan) -I. -I$(B)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALL_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
@@ -41,6 +41,7 @@ TOOLS    := $(B)/weir-gen $(B)/weir-sink
 .PHONY: tools fuzz-run $(shell sed -nE 's/^([a-z0-9-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .DEFAULT_GOAL := help
 .SECONDARY:
+.PHONY: FORCE
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -63,6 +64,11 @@ $(B)/gen/%.o: $(B)/gen/%.c | $(GEN_H)
 $(B)/%.o: %.c | $(GEN_H)
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+# Compiled again when the version changes, and only then.
+$(B)/version: FORCE
+	$(Q)mkdir -p $(@D) && echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@
+$(B)/relay/version.o: ALL_CFLAGS += -DWEIR_VERSION='"$(VERSION)"'
+$(B)/relay/version.o: $(B)/version
 $(B)/libproto.a: $(call src_objs,proto) $(GEN_C:.c=.o)
 $(B)/libstorage.a: $(call src_objs,storage)
 $(B)/libnet.a: $(call src_objs,net)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "relay/cli.h"
+#include "relay/version.h"
 
 bool cli_load_config(const struct cli *cli, struct config *config)
 {
@@ -40,6 +41,6 @@ int cmd_print_config(const struct cli *cli)
 
 int cmd_version(const struct cli *cli)
 {
-    puts("weir " WEIR_VERSION);
+    printf("weir %s\n", weir_version);
     return CLI_DONE;
 }

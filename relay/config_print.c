@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "relay/config_table.h"
+#include "relay/version.h"
 
 #define MASK "********"
 
@@ -150,7 +151,7 @@ bool config_print(const struct config *config, FILE *out)
 {
     const char *before = "";
     bool upstreams_printed = false;
-    fputs("# The effective configuration of weir " WEIR_VERSION ", defaults included.\n", out);
+    fprintf(out, "# The effective configuration of weir %s, defaults included.\n", weir_version);
     if (holds_secrets(config))
         fputs("# Values shown as " MASK
               " are secrets: put the real ones back before you use this as a configuration.\n",

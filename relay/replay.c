@@ -3,6 +3,7 @@
 #include "relay/replay_priv.h"
 
 #include "relay/log.h"
+#include "relay/version.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -177,7 +178,7 @@ static int make_client(struct replay *replay, struct weir_err *err)
                 .min_version = config_tls_version_name(upstream->tls.min_version)},
         .connect_timeout_ms = (uint32_t)upstream->timeout_ms,
         .max_in_flight = upstream->max_in_flight * WEIR_SIGNALS,
-        .user_agent = "weir/" WEIR_VERSION,
+        .user_agent = weir_user_agent,
     };
     return upstream->target.protocol == CONFIG_PROTOCOL_GRPC ? client_grpc_new(&options, &replay->client, err)
                                                              : client_http_new(&options, &replay->client, err);

@@ -9,6 +9,7 @@
 #include "relay/cli.h"
 #include "relay/log.h"
 #include "relay/relay.h"
+#include "relay/version.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -70,7 +71,7 @@ static int open_spool(struct run *run, struct weir_err *err)
     const struct config *config = run->relay.config;
     char host[128] = "?", holder[192];
     gethostname(host, sizeof(host) - 1);
-    snprintf(holder, sizeof(holder), "weir %s, pid %ld on %s", WEIR_VERSION, (long)getpid(), host);
+    snprintf(holder, sizeof(holder), "weir %s, pid %ld on %s", weir_version, (long)getpid(), host);
     struct spool_options options = {.directory = config->spool.directory,
                                     .max_bytes = config->spool.max_size_bytes,
                                     .segment_bytes = config->spool.segment_size_bytes,
@@ -189,7 +190,7 @@ static int start(struct run *run, struct weir_err *err)
     const char *grpc = server_grpc_address(relay->server), *http = server_http_address(relay->server);
     const char *admin = run->admin != NULL ? admin_address(run->admin) : "off";
     log_event(LOG_INFO, "listening", "ready to take data", LOG_STR("grpc", grpc != NULL ? grpc : "off"),
-              LOG_STR("http", http != NULL ? http : "off"), LOG_STR("admin", admin), LOG_STR("version", WEIR_VERSION),
+              LOG_STR("http", http != NULL ? http : "off"), LOG_STR("admin", admin), LOG_STR("version", weir_version),
               LOG_STR("instance", relay->instance));
     return WEIR_OK;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "relay/snapshot.h"
+#include "relay/version.h"
 
 #include <stdio.h>
 
@@ -173,7 +174,7 @@ void snapshot_take(struct relay *relay, const struct snapshot_sampler *sampler, 
     memset(out, 0, sizeof(*out));
     out->unix_ns = weir_now_unix_ns();
     out->now_ns = weir_now_ns();
-    out->version = WEIR_VERSION;
+    out->version = weir_version;
     out->instance = relay->instance;
     out->started_unix_ns = relay->started_unix_ns;
     out->uptime_seconds = (double)(out->now_ns - relay->started_ns) / 1e9;
