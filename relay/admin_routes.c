@@ -14,7 +14,7 @@
 #define TYPE_HTML     "text/html; charset=utf-8"
 // The page is one file and talks to its own origin alone.
 #define PAGE_POLICY                                                                                                    \
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "                  \
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "   \
     "frame-ancestors 'none'"
 
 static void add_header(h2o_req_t *req, const char *name, const char *value)

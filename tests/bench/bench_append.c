@@ -19,13 +19,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_append DIRECTORY BYTES SECONDS\n");
         return 2;
     }
-    size_t bytes = strtoull(argv[2], NULL, 10), count = 0, cap = 1 << 20;
-    uint64_t *times = malloc(cap * sizeof(*times));
-    uint8_t *data = malloc(bytes);
+    size_t bytes = strtoull(argv[2], NULL, 10), count = 0;
+    static uint64_t times[1 << 20];
+    static uint8_t data[64u << 20];
     char path[4096];
     snprintf(path, sizeof(path), "%s/append-XXXXXX", argv[1]);
     int fd = mkstemp(path);
-    if (times == NULL || data == NULL || fd < 0) {
+    if (bytes > sizeof(data) || fd < 0) {
         perror(path);
         return 1;
     }
@@ -33,7 +33,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < bytes; i++)
         data[i] = (uint8_t)(i * 2654435761u >> 13);
     uint64_t start_ns = weir_now_ns(), end_ns = start_ns + (uint64_t)(atof(argv[3]) * 1e9), now_ns = start_ns;
-    while (now_ns < end_ns && count < cap) {
+    while (now_ns < end_ns && count < WEIR_COUNT(times)) {
         uint64_t before_ns = now_ns;
         if (write(fd, data, bytes) != (ssize_t)bytes || fdatasync(fd) != 0) {
             perror("append");
@@ -44,10 +44,9 @@ int main(int argc, char **argv)
     }
     double seconds = (double)(now_ns - start_ns) / 1e9;
     qsort(times, count, sizeof(*times), compare);
+    size_t half = count / 2, last_percent = count * 99 / 100;
     printf("{\"appends\": %zu, \"per_second\": %.0f, \"p50_us\": %.1f, \"p99_us\": %.1f}\n", count,
-           (double)count / seconds, (double)times[count / 2] / 1e3, (double)times[count * 99 / 100] / 1e3);
+           (double)count / seconds, (double)times[half] / 1e3, (double)times[last_percent] / 1e3);
     close(fd);
-    free(times);
-    free(data);
     return 0;
 }
