@@ -464,6 +464,14 @@ static inline struct spool_lane_stats rig_ledger(struct replay_rig *rig, enum we
     return kit_ledger(rig_stats(rig).lanes[signal].lane);
 }
 
+__attribute__((unused)) static int rig_seen_count(struct replay_rig *rig)
+{
+    pthread_mutex_lock(&rig->lock);
+    int count = rig->seen_count;
+    pthread_mutex_unlock(&rig->lock);
+    return count;
+}
+
 #define RIG_DRAINED(rig, signal) KIT_UNTIL(rig_ledger(rig, signal).pending == 0)
 
 // Each of the ids [0, count) was accepted exactly once.
