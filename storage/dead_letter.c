@@ -203,7 +203,7 @@ static int letter_encode(const struct spool_dead_letter *letter, struct weir_buf
         return weir_fail(err, WEIR_E_NOMEM, "dead letter: zstd: %s", ZSTD_getErrorName(frame));
     uint32_t bytes = (uint32_t)(LETTER_HEAD_BYTES + text + frame + 8);
     uint8_t *p = out->data;
-    assert(p != NULL); // room was reserved
+    assert(p != NULL);                          // room was reserved
     record_begin(p, "WDLT", LETTER_HEAD_BYTES); // zeroes the head alone
     weir_put_u32(p + 8, bytes);
     weir_put_u32(p + 12, letter->attempts);
