@@ -248,6 +248,7 @@ const struct metric_row metric_rows[] = {
     {"weir_spool_stored_bytes", C, "bytes", "", "The same after compression.", emit_u64, U64(S, spool.stored_bytes_total)},
     {"weir_spool_commits", C, "", "", "Durable commits.", emit_u64, U64(S, spool.commits)},
     {"weir_spool_commit_failures", C, "", "", "Commits that failed; their requests were refused.", emit_u64, U64(S, spool.commit_failures)},
+    {"weir_spool_state_failures", C, "", "", "Attempts to make the lanes' state durable that failed: a crash would repeat deliveries, and no segment is freed.", emit_u64, U64(S, spool.state_failures)},
     {"weir_spool_commit_duration_seconds", H, "seconds", "", "Time of a durable commit, sync included.", emit_spool_histogram, offsetof(S, spool.commit_seconds)},
     {"weir_spool_requests_per_commit", H, "", "", "Requests that one commit made durable.", emit_spool_histogram, offsetof(S, spool.requests_per_commit)},
 

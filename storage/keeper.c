@@ -225,6 +225,13 @@ static void probe(struct spool *spool, uint64_t *probed_ns)
     keeper_make_spare(spool);
 }
 
+static void count_state_failure(struct spool *spool)
+{
+    pthread_mutex_lock(&spool->lock);
+    spool->state_failures++;
+    pthread_mutex_unlock(&spool->lock);
+}
+
 void *keeper_main(void *arg)
 {
     struct spool *spool = arg;
@@ -235,8 +242,9 @@ void *keeper_main(void *arg)
         bool dirty = spool->lanes_dirty;
         pthread_mutex_unlock(&spool->lanes_lock);
         go_on = keeper_wait(spool, dirty || ahead ? SPOOL_STATE_INTERVAL_NS : SPOOL_PROBE_INTERVAL_NS / 2);
-        state_commit(spool, false,
-                     NULL); // a failure leaves it dirty: deliveries may be repeated, and nothing is unlinked
+        // A failure leaves it dirty: deliveries may be repeated, and nothing is unlinked.
+        if (state_commit(spool, false, NULL) != WEIR_OK)
+            count_state_failure(spool);
         remove_passed(spool);
         close_idle(spool);
         if (go_on) {

@@ -148,6 +148,8 @@ struct spool_stats {
     uint64_t oldest_received_ns;                  // of the oldest block a lane still needs; 0 = none
     uint64_t raw_bytes_total, stored_bytes_total; // since the spool began: their quotient is the compression ratio
     uint64_t commits, committed_requests, commit_failures;
+    uint64_t
+        state_failures; // of the lanes' state: deliveries would be repeated after a crash, no segment is freed meanwhile
     struct spool_histogram commit_seconds, requests_per_commit;
     uint64_t items_total[WEIR_SIGNALS], raw_bytes_by_signal[WEIR_SIGNALS]; // accepted since the spool began
     uint64_t dead_letter_requests, dead_letter_items, dead_letter_bytes;

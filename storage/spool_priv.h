@@ -78,7 +78,7 @@ struct spool {
     _Atomic uint64_t active_room_pages;
     char reason[256];
     uint64_t used_bytes, disk_free_bytes;
-    uint64_t commits, committed_requests, commit_failures;
+    uint64_t commits, committed_requests, commit_failures, state_failures;
     struct spool_histogram commit_seconds, requests_per_commit;
     pthread_mutex_t
         spare_lock; // over `spare`, also while the keeper writes to it: from being taken on it is the writer's alone

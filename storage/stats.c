@@ -42,6 +42,7 @@ void spool_stats_get(struct spool *spool, struct spool_stats *out)
     out->commits = spool->commits;
     out->committed_requests = spool->committed_requests;
     out->commit_failures = spool->commit_failures;
+    out->state_failures = spool->state_failures;
     out->commit_seconds = spool->commit_seconds;
     out->requests_per_commit = spool->requests_per_commit;
     pthread_mutex_unlock(&spool->lock);
