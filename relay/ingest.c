@@ -8,9 +8,10 @@
 const double ingest_ack_bounds[INGEST_ACK_BUCKETS] = {
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, (double)INFINITY};
 
-#define BUSY_TEXT          "too much data waits to become durable: try again shortly"
-#define SPARE_BUFFER_BYTES (64u * 1024u)  // a spare request keeps at most so much
-#define FIRST_BUFFER_BYTES (256u * 1024u) // a declared length is believed so far at once, the rest as it comes
+#define BUSY_TEXT           "too much data waits to become durable: try again shortly"
+#define PROMISE_AHEAD_BYTES (1024u * 1024u)
+#define SPARE_BUFFER_BYTES  (64u * 1024u)  // a spare request keeps at most so much
+#define FIRST_BUFFER_BYTES  (256u * 1024u) // a declared length is believed so far at once, the rest as it comes
 
 static inline void add(atomic_uint_fast64_t *counter, uint64_t n)
 {
@@ -33,6 +34,14 @@ static bool promise(struct request *request, uint64_t bytes)
     }
     request->promised_bytes = bytes;
     return true;
+}
+
+// What a head declares is promised at once as far as ordinary requests go, so that the rest of a burst is refused before its bytes are
+// read; what lies beyond is promised as it comes: a head alone does not use up everybody's room.
+static bool promise_declared(struct request *request)
+{
+    return promise(request,
+                   request->declared_bytes < PROMISE_AHEAD_BYTES ? request->declared_bytes : PROMISE_AHEAD_BYTES);
 }
 
 // --- requests and decoders, reused ------------------------------------------------------------------------------------
@@ -201,7 +210,7 @@ static bool take_length(struct request *request, uint64_t length)
         ingest_request_refuse(request, REFUSAL_TOO_LARGE, text);
         return false;
     }
-    if (!promise(request, request->declared_bytes)) {
+    if (!promise_declared(request)) {
         ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
         return false;
     }
@@ -260,7 +269,7 @@ static bool take_prefix(struct request *request)
     }
     request->plain = !deframer->compressed;
     request->declared_bytes = deframer->length;
-    if (!promise(request, deframer->length)) {
+    if (!promise_declared(request)) {
         ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
         return false;
     }

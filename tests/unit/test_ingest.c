@@ -546,6 +546,23 @@ Test(ingest, forgets_a_body_that_was_cut_off)
     rig_free(rig);
 }
 
+Test(ingest, a_head_alone_does_not_use_up_the_room_of_all)
+{
+    struct rig *rig = rig_new(16 << 20, 16 << 20);
+    int silent = http_connect(rig), fd = http_connect(rig);
+    struct weir_buf body = spans(30000);
+    http_send(silent, "", 16 << 20, body.data, 1); // declares the whole budget and sends a byte of it
+    KIT_UNTIL(atomic_load(&rig->budget.promised) == 1 << 20);
+    char head[2048];
+    http_send(fd, "", body.len, body.data, body.len);
+    cr_expect_eq(http_answer(fd, head), 200);
+    close(silent);
+    KIT_UNTIL(atomic_load(&rig->budget.promised) == 0);
+    close(fd);
+    weir_buf_free(&body);
+    rig_free(rig);
+}
+
 // --- many tiny requests -----------------------------------------------------------------------------------------------------
 
 #define TINY (BLOCK_REQUESTS_MAX + 1000)
