@@ -10,7 +10,8 @@
 //   3. When that fails as well, the file is opened and looked at. Blocks that are not there leave their numbers free. Blocks that are
 //      there, or a file that cannot be read, use the numbers up: they count as stored though nobody was told so (the clients will
 //      send them again), and other data never gets their numbers.
-//   4. OK is said in one place, after an mdb_txn_commit that returned 0 in a file with its name durable.
+//   4. A segment takes no block any more once the next one's name has been tried, whether or not that went well.
+//   5. OK is said in one place, after an mdb_txn_commit that returned 0 in a file with its name durable.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -117,7 +118,19 @@ static void drop_if_empty(struct spool *spool, uint64_t first)
     segment_unpin(segment);
 }
 
-// Record, name, directory: from here on the file is segment `first`.
+// Seals the active segment, whole, because a new one begins at `first`.
+static void seal_before(struct spool *spool, uint64_t first)
+{
+    char path[SPOOL_PATH_MAX];
+    if (spool->active == NULL)
+        return;
+    bool trim = spool->active->first != first && spool_segment_path(spool, spool->active->first, path, NULL) == WEIR_OK;
+    seal_active(spool, trim ? path : NULL);
+}
+
+// Record, name, directory: from here on the file is segment `first`. The old one is sealed before the name is tried: should the
+// directory's flush fail, the name may be there after a crash all the same, and then whatever the old one took meanwhile would lie
+// behind its border.
 static int name_file(struct spool *spool, struct segment_file *file, const char *temporary, uint64_t first,
                      struct weir_err *err)
 {
@@ -126,16 +139,18 @@ static int name_file(struct spool *spool, struct segment_file *file, const char 
     int code = spool_segment_path(spool, first, path, err);
     if (code == WEIR_OK)
         code = segment_file_start(file, &record, err);
-    if (code == WEIR_OK && rename(temporary, path) != 0)
-        code = errno_fail(err, "rename to", path);
-    return code == WEIR_OK ? spool_sync_directory(spool, err) : code;
+    if (code != WEIR_OK)
+        return code;
+    seal_before(spool, first);
+    if (rename(temporary, path) != 0)
+        return errno_fail(err, "rename to", path);
+    return spool_sync_directory(spool, err);
 }
 
-// A new active segment that begins at next_block. The old one is sealed once the new one is there, so that a failure leaves
-// it for blocks that still fit.
+// A new active segment that begins at next_block. As long as there is no file for it, the old one stays for blocks that still fit.
 static int next_segment(struct spool *spool, uint64_t bytes, struct weir_err *err)
 {
-    char temporary[SPOOL_PATH_MAX], old_path[SPOOL_PATH_MAX];
+    char temporary[SPOOL_PATH_MAX];
     struct segment_file *file = NULL;
     uint64_t first = atomic_load(&spool->next_block);
     struct segment *segment = segment_new(spool, first);
@@ -151,10 +166,6 @@ static int next_segment(struct spool *spool, uint64_t bytes, struct weir_err *er
         return code;
     }
     assert(segment != NULL && file != NULL);
-    if (spool->active != NULL) {
-        bool path = spool_segment_path(spool, spool->active->first, old_path, NULL) == WEIR_OK;
-        seal_active(spool, path && spool->active->first != first ? old_path : NULL);
-    }
     drop_if_empty(spool, first);
     segment->file = file;
     if (!catalog_add(spool, segment)) {

@@ -16,11 +16,12 @@ static atomic_int calls;       // since armed
 static atomic_int fail_at;     // the call to fail
 static atomic_bool fail_on;    // and all behind it
 static atomic_bool flush_only; // only fdatasync and the synchronous meta write count
+static atomic_bool name_only;  // only the flush of a directory counts
 static atomic_int kind;
 static atomic_int failures;
 static atomic_int flushes, synchronous_writes; // seen, armed or not
 
-static bool fault(void)
+static bool counted_fault(void)
 {
     if (!atomic_load(&armed))
         return false;
@@ -29,6 +30,11 @@ static bool fault(void)
     if (now)
         atomic_fetch_add(&failures, 1);
     return now;
+}
+
+static bool fault(void)
+{
+    return !atomic_load(&name_only) && counted_fault();
 }
 
 static int fault_errno(void)
@@ -83,7 +89,7 @@ int fdatasync(int fd)
 }
 int fsync(int fd)
 {
-    return fault() ? failed() : (int)syscall(SYS_fsync, fd);
+    return counted_fault() ? failed() : (int)syscall(SYS_fsync, fd);
 }
 int ftruncate(int fd, off_t len)
 {
@@ -326,6 +332,34 @@ Test(spool_faults, heals_when_the_disk_does)
     atomic_store(&flush_only, false);
     verify(dir, &seeds, -1);
     cr_assert(seeds.acked[6] && seeds.acked[7]);
+    kit_remove_directory(dir);
+}
+
+// The next segment has its name already when the flush of the directory fails. What the segment before it still had room for would lie
+// behind that name after a restart: nothing may be acknowledged there.
+Test(spool_faults, the_flush_of_a_name_fails)
+{
+    char *dir = kit_directory();
+    struct seeds seeds = {0};
+    struct kit_wait wait = KIT_WAIT;
+    struct spool *spool = kit_open(dir, 64, NULL);
+    kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    kit_lane(spool, "a", WEIR_METRICS, SPOOL_START_NOW);
+    send_blocks(spool, &wait, &seeds, 0, 5, 150000);
+    cr_assert_eq(kit_join(&wait), WEIR_OK);
+    atomic_store(&name_only, true);
+    arm(0, FAULT_EIO, false);
+    send_blocks(spool, &wait, &seeds, 5, 1, 150000);
+    cr_assert_eq(kit_join(&wait), WEIR_E_IO);
+    cr_assert_eq(atomic_load(&failures), 1);
+    atomic_store(&armed, false);
+    atomic_store(&name_only, false);
+    send_blocks(spool, &wait, &seeds, 6, 1, 1000);
+    cr_assert_eq(kit_join(&wait), WEIR_OK);
+    send_blocks(spool, &wait, &seeds, 7, 1, 150000);
+    cr_assert_eq(kit_join(&wait), WEIR_OK);
+    spool_close(spool);
+    verify(dir, &seeds, 0);
     kit_remove_directory(dir);
 }
 
