@@ -121,6 +121,12 @@ void conn_read_update(struct conn *conn)
         h2o_socket_read_stop(conn->sock);
 }
 
+bool conn_has_input(const struct conn *conn)
+{
+    uint8_t byte;
+    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 static void take_bytes(struct conn *conn, uint8_t *data, size_t len)
 {
     if (!conn->lingering) {
@@ -211,7 +217,7 @@ static void on_written(h2o_socket_t *sock, const char *err)
         conn_schedule(conn);
 }
 
-void conn_linger(struct conn *conn)
+void conn_linger(struct conn *conn, uint32_t linger_ms)
 {
     if (conn->lingering || conn->doomed)
         return;
@@ -224,5 +230,5 @@ void conn_linger(struct conn *conn)
     shutdown(conn->fd, SHUT_WR);
     conn->want_read = true;
     conn_read_update(conn);
-    loop_timer_set(conn->home->loop, &conn->write_timer, CONN_LINGER_MS, on_write_timer);
+    loop_timer_set(conn->home->loop, &conn->write_timer, linger_ms, on_write_timer);
 }

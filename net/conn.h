@@ -10,7 +10,7 @@
 #define CONN_READ_BYTES   (64u * 1024)
 #define CONN_WRITE_BYTES  (96u * 1024)
 #define CONN_LINGER_BYTES (1024u * 1024) // at most this much is thrown away so that the peer can read the last answer
-#define CONN_LINGER_MS    2000
+#define CONN_LINGER_MS    2000           // behind an answer
 
 struct conn;
 
@@ -68,12 +68,14 @@ struct conn *conn_new(struct server_loop *home, const struct conn_type *type, in
 // In home's thread.
 void conn_start(struct conn *conn);
 void conn_read_update(struct conn *conn);
+// Whether bytes lie in the kernel that were not read yet.
+bool conn_has_input(const struct conn *conn);
 // Calls flush at the end of the turn, unless a write is in flight: then when it has ended.
 void conn_schedule(struct conn *conn);
 // Sends at once what the kernel takes and keeps the rest. True when all is out; else `flush` is called when it is. Only with no write in flight.
 bool conn_write(struct conn *conn, const uint8_t *data, size_t len);
-// Half-closes and throws input away for a while: a close with unread input would make the kernel reset, and the peer lose its answer.
-void conn_linger(struct conn *conn);
+// Half-closes and throws input away, at most so long: a close with unread input would make the kernel reset, and the peer lose its answer.
+void conn_linger(struct conn *conn, uint32_t linger_ms);
 // Frees it at the end of the turn.
 void conn_doom(struct conn *conn);
 void conn_free(struct conn *conn);

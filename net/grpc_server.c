@@ -109,7 +109,7 @@ static void grpc_flush(struct conn *conn)
             return;
     }
     if (!nghttp2_session_want_read(grpc->session) && !nghttp2_session_want_write(grpc->session))
-        conn_linger(conn);
+        conn_linger(conn, CONN_LINGER_MS);
 }
 
 // Twice GOAWAY (G41): the notice lets requests that are on their way come in, the second names the last one taken.

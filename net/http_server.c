@@ -9,8 +9,10 @@
 // Times that run out close without an answer: 408 would tell exporters to drop their data (P18).
 #include "net/http_server.h"
 
-#define DISCARD_BYTES  (64u * 1024) // of an early answered body, rather than lose the connection
-#define CHUNK_OVERHEAD (16u * 1024) // chunk heads, extensions and trailers: this and 8 bytes for each of the body
+#define DISCARD_BYTES   (64u * 1024) // of an early answered body, rather than lose the connection
+#define LAST_REQUEST_MS 500          // of the graceful end, for a request that is on its way
+#define IDLE_LINGER_MS  100          // nothing was said: only what crosses our close has to be taken
+#define CHUNK_OVERHEAD  (16u * 1024) // chunk heads, extensions and trailers: this and 8 bytes for each of the body
 
 static struct http_conn *http_of(struct conn *conn)
 {
@@ -26,6 +28,24 @@ static void on_timer(struct loop_timer *timer)
 static void set_timer(struct http_conn *http, uint32_t delay_ms)
 {
     loop_timer_set(http->conn.home->loop, &http->timer, delay_ms, on_timer);
+}
+
+static void await_last_request(struct http_conn *http);
+
+static void on_no_last_request(struct loop_timer *timer)
+{
+    struct http_conn *http = WEIR_CONTAINER_OF(timer, struct http_conn, timer);
+    if (conn_has_input(&http->conn))
+        await_last_request(http); // one has come: reading pauses, or it came just now
+    else
+        conn_linger(&http->conn, IDLE_LINGER_MS);
+}
+
+// A client may be sending on its idle connection just now, and many take a close under their request for a failure that is final (E28,
+// P12). So in a graceful end it gets a while yet: a request that comes is answered, with Connection: close.
+static void await_last_request(struct http_conn *http)
+{
+    loop_timer_set(http->conn.home->loop, &http->timer, LAST_REQUEST_MS, on_no_last_request);
 }
 
 static void http_gone(struct http_conn *http)
@@ -272,11 +292,10 @@ static void next_request(struct http_conn *http)
     http->state = HTTP_HEAD;
     http->answered = http->expect = http->no_body = http->old = false;
     http->received_bytes = http->discarded_bytes = http->overhead_bytes = 0;
-    if (http->pending.len == 0 && conn->home->draining) {
-        conn_linger(conn);
-        return;
-    }
-    set_timer(http, conn_limits(conn)->idle_timeout_ms);
+    if (conn->home->draining)
+        await_last_request(http);
+    else
+        set_timer(http, conn_limits(conn)->idle_timeout_ms);
     if (http->pending.len > 0) {
         http->pending_at += feed(http, http->pending.data + http->pending_at, http->pending.len - http->pending_at);
         if (http->pending_at < http->pending.len)
@@ -302,7 +321,7 @@ static void http_flush(struct conn *conn)
             return;
     }
     if (http->close_after)
-        conn_linger(conn);
+        conn_linger(conn, CONN_LINGER_MS);
     else if (http->state == HTTP_WAIT)
         next_request(http);
 }
@@ -316,8 +335,8 @@ static bool http_open(struct conn *conn)
 static void http_drain(struct conn *conn, bool last)
 {
     struct http_conn *http = http_of(conn);
-    if (http->state == HTTP_HEAD && http->head.len == 0 && http->pending.len == 0)
-        conn_doom(conn);
+    if (!last && http->state == HTTP_HEAD && http->head.len == 0 && http->pending.len == 0)
+        await_last_request(http);
 }
 
 static void http_close(struct conn *conn)

@@ -36,7 +36,7 @@ struct rig_loop {
     pthread_t thread;
     struct rig_request *held, **held_tail;
     struct loop_message message;
-    int command; // 0 release, 1 pause, 2 resume
+    int command; // 0 release, 1 pause, 2 resume, 3 nothing
     atomic_bool busy;
 };
 struct rig {
@@ -306,6 +306,12 @@ static inline void rig_pause(struct rig *rig)
 static inline void rig_resume(struct rig *rig)
 {
     rig_command(rig, 2);
+}
+// Every loop has run what was sent to it before.
+static inline void rig_turn(struct rig *rig)
+{
+    rig_command(rig, 3);
+    rig_command(rig, 3); // the first loop's messages to the others
 }
 
 // --- raw client -----------------------------------------------------------------------------------------------------

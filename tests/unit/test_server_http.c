@@ -602,6 +602,40 @@ Test(server_http, shutdown_answers_what_is_under_way_and_closes_the_idle)
     rig_free(rig); // waits for done
 }
 
+// A request that crosses the beginning of the end is answered; who sends none sees a clean end of the stream, soon.
+Test(server_http, shutdown_answers_a_last_request_on_idle_connections)
+{
+    enum { N = 20 };
+    struct rig *rig = rig_new(2, NULL);
+    int fds[N], silent = http_connect(rig);
+    for (int i = 0; i < N; i++) {
+        fds[i] = http_connect(rig);
+        if (i % 2 == 0)
+            continue; // fresh ones, too
+        say(fds[i], POST("/sink") "\r\n");
+        expect_status(fds[i], 200);
+    }
+    RIG_WAIT(server_connections(rig->server) == N + 1);
+    rig_pause(rig); // so that they all send in time, however slow the machine is
+    server_shutdown(rig->server, rig_on_done, rig);
+    rig_turn(rig); // all loops have heard of it
+    for (int i = 0; i < N; i++)
+        say(fds[i], POST("/sink") "Content-Length: 1\r\n\r\na");
+    rig_resume(rig);
+    for (int i = 0; i < N; i++) {
+        struct reply reply = reply_read(fds[i]);
+        cr_assert_eq(reply.status, 200, "%s", reply.head);
+        cr_assert_not_null(strstr(reply.head, "connection: close\r\n"));
+        close(fds[i]);
+    }
+    char byte;
+    cr_assert_eq(recv(silent, &byte, 1, 0), 0, "%s", strerror(errno));
+    say(silent, POST("/sink") "\r\n"); // too late: thrown away, and no reset as long as the connection lingers
+    RIG_WAIT(atomic_load(&rig->done) == 1);
+    close(silent);
+    rig_free(rig);
+}
+
 Test(server_http, shutdown_turns_hard)
 {
     struct server_limits limits = {.shutdown_ms = 50};
