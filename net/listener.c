@@ -181,10 +181,9 @@ static void on_retry(struct loop_timer *timer)
     listener_update(WEIR_CONTAINER_OF(timer, struct listener, retry_timer));
 }
 
-static void on_acceptable(h2o_socket_t *sock, const char *err)
+static void take_connections(struct listener *listener, int most)
 {
-    struct listener *listener = sock->data;
-    for (int i = 0; i < ACCEPTS_A_WAKEUP && !server_full(listener->server); i++) {
+    for (int i = 0; i < most && !server_full(listener->server); i++) {
         struct sockaddr_storage address = {0};
         socklen_t len = sizeof(address);
         int fd = accept4(listener->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -204,4 +203,15 @@ static void on_acceptable(h2o_socket_t *sock, const char *err)
         server_accepted(listener->server, listener->type, fd, peer);
     }
     listener_update(listener);
+}
+
+static void on_acceptable(h2o_socket_t *sock, const char *err)
+{
+    take_connections(sock->data, ACCEPTS_A_WAKEUP);
+}
+
+void listener_take_waiting(struct listener *listener)
+{
+    if (listener->sock != NULL)
+        take_connections(listener, BACKLOG);
 }

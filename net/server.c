@@ -293,6 +293,8 @@ static void on_shutdown(struct loop_message *message)
 {
     struct server *server = WEIR_CONTAINER_OF(message, struct server, shutdown_message);
     server->closing = true;
+    listener_take_waiting(&server->grpc);
+    listener_take_waiting(&server->http);
     listener_close(&server->grpc);
     listener_close(&server->http);
     server->loops_left = server->options.loop_count;

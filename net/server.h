@@ -51,7 +51,7 @@ void server_start(struct server *server);
 void server_pause(struct server *server, struct loop *loop);
 void server_resume(struct server *server, struct loop *loop);
 
-// Graceful end, any thread: listeners close, HTTP/2 connections get GOAWAY twice (2^31-1, 200 ms
+// Graceful end, any thread: listeners take what has connected already and close, HTTP/2 connections get GOAWAY twice (2^31-1, 200 ms
 // later the last id), requests under way are answered, answers carry Connection: close. HTTP/1.1 knows no GOAWAY: an idle connection may bring
 // one more request for 500 ms and is closed then (E28, P12). `done` is called in the first loop's thread when the last connection has
 // gone, or after limits.shutdown_ms when the rest were cut.

@@ -636,6 +636,37 @@ Test(server_http, shutdown_answers_a_last_request_on_idle_connections)
     rig_free(rig);
 }
 
+struct blocker {
+    struct loop_message message;
+    atomic_int state; // 1 runs, 2 may end
+};
+static void on_blocked(struct loop_message *message)
+{
+    struct blocker *blocker = WEIR_CONTAINER_OF(message, struct blocker, message);
+    atomic_store(&blocker->state, 1);
+    RIG_WAIT(atomic_load(&blocker->state) == 2);
+}
+
+// The kernel completes connections before we accept them: closing the listener would reset those, and their requests with them.
+Test(server_http, shutdown_takes_what_has_connected_already)
+{
+    struct rig *rig = rig_new(1, NULL);
+    struct blocker first = {.message.run = on_blocked}, second = {.message.run = on_blocked};
+    loop_send(rig->loops[0].loop, &first.message);
+    RIG_WAIT(atomic_load(&first.state) == 1);
+    // One turn takes both: between them nothing is accepted.
+    loop_send(rig->loops[0].loop, &second.message);
+    server_shutdown(rig->server, rig_on_done, rig);
+    atomic_store(&first.state, 2);
+    RIG_WAIT(atomic_load(&second.state) == 1);
+    int fd = http_connect(rig);
+    say(fd, POST("/sink") "\r\n");
+    atomic_store(&second.state, 2);
+    expect_status(fd, 200);
+    close(fd);
+    rig_free(rig);
+}
+
 Test(server_http, shutdown_turns_hard)
 {
     struct server_limits limits = {.shutdown_ms = 50};
