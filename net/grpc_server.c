@@ -13,8 +13,9 @@
 #define CONNECTION_WINDOW_BYTES (4 << 20)
 #define RESET_BURST             200u
 #define RESETS_A_SECOND         20u
-#define OUTBOUND_ACKS           100 // PING and SETTINGS answers waiting for a peer that does not read
-#define CONTINUATIONS           8   // CVE-2024-28182
+#define OUTBOUND_ACKS           100  // PING and SETTINGS answers waiting for a peer that does not read
+#define CONTINUATIONS           8    // CVE-2024-28182
+#define OUTBOUND_FRAMES         1000 // behind a write that is stuck: more are not provoked
 
 static struct grpc_conn *grpc_of(struct conn *conn)
 {
@@ -63,14 +64,25 @@ static bool grpc_open(struct conn *conn)
     return true;
 }
 
+// Requests can cost us a frame each that nghttp2 does not count, as refusals of streams before our SETTINGS were acknowledged. A peer that
+// sends such and does not read would fill the memory until its write timer: it is not read any further until it has taken some.
+static void read_update(struct grpc_conn *grpc)
+{
+    struct conn *conn = &grpc->conn;
+    conn->want_read = !conn->writing || nghttp2_session_get_outbound_queue_size(grpc->session) <= OUTBOUND_FRAMES;
+    conn_read_update(conn);
+}
+
 static void grpc_receive(struct conn *conn, uint8_t *data, size_t len)
 {
     struct grpc_conn *grpc = grpc_of(conn);
     // Protocol errors end in a GOAWAY that nghttp2 queues itself; below zero are floods, no HTTP/2 at all, and lack of memory.
-    if (nghttp2_session_mem_recv(grpc->session, data, len) < 0)
+    if (nghttp2_session_mem_recv(grpc->session, data, len) < 0) {
         conn_doom(conn);
-    else
-        conn_schedule(conn);
+        return;
+    }
+    read_update(grpc);
+    conn_schedule(conn);
 }
 
 static void grpc_eof(struct conn *conn)
@@ -106,8 +118,13 @@ static void grpc_flush(struct conn *conn)
             return;
         }
         if (!conn_write(conn, conn->home->write_scratch, len))
-            return;
+            break;
     }
+    if (conn->doomed)
+        return;
+    read_update(grpc);
+    if (conn->writing)
+        return;
     if (!nghttp2_session_want_read(grpc->session) && !nghttp2_session_want_write(grpc->session))
         conn_linger(conn, CONN_LINGER_MS);
 }

@@ -316,7 +316,7 @@ static inline void rig_turn(struct rig *rig)
 
 // --- raw client -----------------------------------------------------------------------------------------------------
 
-static inline int rig_connect(const char *address)
+static inline int rig_connect_buffered(const char *address, int receive_bytes)
 {
     char host[64];
     snprintf(host, sizeof(host), "%s", address);
@@ -330,8 +330,15 @@ static inline int rig_connect(const char *address)
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (receive_bytes > 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
     cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0, "%s", strerror(errno));
     return fd;
+}
+
+static inline int rig_connect(const char *address)
+{
+    return rig_connect_buffered(address, 0);
 }
 
 static inline void rig_send(int fd, const void *data, size_t len)

@@ -510,6 +510,35 @@ Test(server_grpc, floods_are_cut)
     rig_free(rig);
 }
 
+// Before it has acknowledged our SETTINGS, a client may be refused any number of streams; one that does not read the refusals must not
+// make us keep them.
+Test(server_grpc, refusals_that_nobody_reads_are_not_piled_up)
+{
+    struct server_limits limits = {.write_stall_ms = 1000};
+    struct rig *rig = rig_new(1, &limits);
+    int fd = rig_connect_buffered(server_grpc_address(rig->server), 4096);
+    rig_send(fd, NGHTTP2_CLIENT_MAGIC "\0\0\0\4\0\0\0\0", NGHTTP2_CLIENT_MAGIC_LEN + 9);
+    // :method POST, :scheme http, :path /, :authority x; the body does not come
+    uint8_t block[1024 * 15];
+    size_t sent = 0;
+    int32_t id = 1;
+    ssize_t n = 1;
+    while (n > 0) {
+        for (size_t i = 0; i < sizeof(block); i += 15, id += 2) {
+            const uint8_t id_bytes[4] = {(uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id};
+            memcpy(block + i, "\0\0\6\1\4????\x83\x86\x84\1\1x", 15);
+            memcpy(block + i + 5, id_bytes, sizeof(id_bytes));
+        }
+        for (size_t at = 0; at < sizeof(block) && n > 0; at += (size_t)n)
+            n = send(fd, block + at, sizeof(block) - at, MSG_NOSIGNAL);
+        sent += n > 0 ? sizeof(block) : 0;
+        cr_assert_lt(sent, 16u << 20, "it reads on and on");
+    }
+    close(fd);
+    RIG_WAIT(server_connections(rig->server) == 0);
+    rig_free(rig);
+}
+
 Test(server_grpc, what_is_not_http2_is_closed)
 {
     struct rig *rig = rig_new(1, NULL);
