@@ -7,7 +7,7 @@ export UBSAN_OPTIONS=print_stacktrace=1
 passed=0 failed=0
 for unit in "$@"; do
     started=$SECONDS
-    out=$(timeout --kill-after=5 600 "$unit" -j2 --short-filename --full-stats 2>&1) && code=0 || code=$?
+    out=$(timeout --kill-after=5 600 "$unit" -j2 --short-filename 2>&1) && code=0 || code=$?
     if [ "$code" -eq 0 ] && ! grep -qE '(Leak|Thread|Address)Sanitizer' <<<"$out"; then
         summary=$(printf '%s\n' "$out" | sed 's/\x1b\[[0-9;]*m//g' |
             grep -oE 'Tested: [0-9]+ \| Passing: [0-9]+ \| Failing: [0-9]+ \| Crashing: [0-9]+' | tail -1)
