@@ -44,19 +44,55 @@ const struct config_upstream *replay_upstream(const struct replay *replay)
 
 // --- what it shows ----------------------------------------------------------------------------------------------------------
 
-void replay_note_error(struct replay *replay, const char *code, const char *message)
+// Copies what went wrong. True: in other words than the last time.
+static bool set_error(uint64_t *unix_ns, char code[32], char message[256], const struct verdict *verdict)
 {
-    bool news;
+    bool changed = strncmp(code, verdict->code, 31) != 0 || strncmp(message, verdict->message, 255) != 0;
+    *unix_ns = weir_now_unix_ns();
+    snprintf(code, 32, "%s", verdict->code);
+    snprintf(message, 256, "%s", verdict->message);
+    return changed;
+}
+
+static bool set_upstream_error(struct replay_stats *stats, const struct verdict *verdict)
+{
+    return set_error(&stats->error_unix_ns, stats->error_code, stats->error_message, verdict);
+}
+
+void replay_note_unreachable(struct replay *replay, const struct verdict *verdict)
+{
     pthread_mutex_lock(&replay->lock);
-    news = strcmp(replay->stats.error_code, code) != 0 || strcmp(replay->stats.error_message, message) != 0 ||
-           replay->stats.state == REPLAY_DELIVERING || replay->stats.state == REPLAY_REPLAYING;
-    replay->stats.error_unix_ns = weir_now_unix_ns();
-    snprintf(replay->stats.error_code, sizeof(replay->stats.error_code), "%s", code);
-    snprintf(replay->stats.error_message, sizeof(replay->stats.error_message), "%s", message);
+    bool news = set_upstream_error(&replay->stats, verdict) || !replay->failure_told;
     pthread_mutex_unlock(&replay->lock);
+    replay->failure_told = replay->backlog_news = true;
     log_event(news ? LOG_WARN : LOG_DEBUG, "export_failed",
-              "an export failed: its data stays in the spool and goes again",
-              LOG_STR("upstream", replay->upstream->name), LOG_STR("code", code), LOG_STR("error", message));
+              "the upstream was not reached: its data stays in the spool and goes again",
+              LOG_STR("upstream", replay->upstream->name), LOG_STR("code", verdict->code),
+              LOG_STR("error", verdict->message));
+}
+
+void replay_note_refusal(struct replay_lane *lane, const struct verdict *verdict)
+{
+    struct replay *replay = lane->replay;
+    struct replay_lane_stats *stats = &replay->stats.lanes[lane->signal];
+    bool passes = verdict->kind == VERDICT_RETRY, held = verdict->kind == VERDICT_HOLD, other_held = false;
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        other_held = other_held || replay->lanes[i].held;
+    pthread_mutex_lock(&replay->lock);
+    bool news = set_error(&stats->error_unix_ns, stats->error_code, stats->error_message, verdict);
+    if (held || !other_held) // what a person must mend stays in sight
+        set_upstream_error(&replay->stats, verdict);
+    pthread_mutex_unlock(&replay->lock);
+    // A refusal for good is told as a dead letter, when it has come down to single requests.
+    enum log_level level = (passes || held) && (news || !lane->failure_told) ? LOG_WARN : LOG_DEBUG;
+    if (passes || held)
+        lane->failure_told = replay->backlog_news = true;
+    log_event(level, "export_failed",
+              held     ? "the upstream refuses by a setting: the data waits in the spool until a person mends it"
+              : passes ? "the upstream put an export off: its data stays in the spool and goes again"
+                       : "the upstream refused an export: it goes again in parts",
+              LOG_STR("upstream", replay->upstream->name), LOG_STR("signal", weir_signal_name(lane->signal)),
+              LOG_STR("code", verdict->code), LOG_STR("error", verdict->message));
 }
 
 static enum replay_state lane_state(const struct replay_lane *lane, uint64_t now_ns)
@@ -72,6 +108,49 @@ static enum replay_state lane_state(const struct replay_lane *lane, uint64_t now
     if (!work)
         return REPLAY_IDLE;
     return lane->behind ? REPLAY_REPLAYING : REPLAY_DELIVERING;
+}
+
+static uint64_t pending_items(const struct replay *replay)
+{
+    uint64_t items = 0;
+    for (int i = 0; i < WEIR_SIGNALS; i++) {
+        struct spool_lane_stats ledger = {0};
+        if (replay->lanes[i].spool_lane != NULL)
+            spool_lane_stats_get(replay->lanes[i].spool_lane, &ledger);
+        items += ledger.pending;
+    }
+    return items;
+}
+
+// At level info an outage is a handful of lines however long it takes: that it began, that it is over, that the backlog is gone.
+static void log_state(struct replay *replay, enum replay_state before, enum replay_state state, uint64_t wait_ns)
+{
+    bool trouble = state >= REPLAY_PROBING, was_trouble = before >= REPLAY_PROBING;
+    const char *message = "the upstream's state changed";
+    bool news = trouble && (!was_trouble || (state == REPLAY_HELD) != (before == REPLAY_HELD));
+    if (state == REPLAY_HELD) {
+        message = "the upstream refuses by a setting: its data waits in the spool, attempts go on slowly";
+    } else if (trouble) {
+        message = "the upstream does not take its data: it waits in the spool, attempts go on";
+    } else if (was_trouble) {
+        message = "the upstream takes data again";
+        news = true;
+    } else if (state == REPLAY_REPLAYING && replay->backlog_news) {
+        message = "a backlog is being delivered";
+        news = true;
+    } else if (before == REPLAY_REPLAYING && replay->backlog_told) {
+        message = "the backlog is delivered";
+        news = true;
+        replay->backlog_told = false;
+    }
+    if (state == REPLAY_REPLAYING && replay->backlog_news) {
+        replay->backlog_told = true;
+        replay->backlog_news = false;
+    }
+    log_event(news ? LOG_INFO : LOG_DEBUG, "upstream_state", message, LOG_STR("upstream", replay->upstream->name),
+              LOG_STR("from", replay_state_name(before)), LOG_STR("to", replay_state_name(state)),
+              LOG_U64("pending_items", pending_items(replay)),
+              wait_ns > 0 ? LOG_F64("next_attempt_seconds", (double)(wait_ns / 1000000) / 1e3) : (struct log_field){0});
 }
 
 // The upstream's state is that of its lane that needs a person most: the enum is in that order but for replaying and delivering.
@@ -100,11 +179,8 @@ void replay_update_state(struct replay *replay)
         replay->stats.since_unix_ns = weir_now_unix_ns();
     }
     pthread_mutex_unlock(&replay->lock);
-    bool routine = state <= REPLAY_DELIVERING && before <= REPLAY_DELIVERING;
     if (state != before)
-        log_event(routine ? LOG_DEBUG : LOG_INFO, "upstream_state", "the upstream's state changed",
-                  LOG_STR("upstream", replay->upstream->name), LOG_STR("from", replay_state_name(before)),
-                  LOG_STR("to", replay_state_name(state)));
+        log_state(replay, before, state, next_ns > now_ns ? next_ns - now_ns : 0);
 }
 
 void replay_stats_get(struct replay *replay, struct replay_stats *out)
@@ -219,6 +295,7 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
     replay->encoding = first_encoding(upstream->compression);
     replay->random = seed(instance, upstream->name);
     replay->stats.since_unix_ns = weir_now_unix_ns();
+    replay->backlog_news = true;
     pthread_mutex_init(&replay->lock, NULL);
     int rc = make_client(replay, err);
     for (int i = 0; i < WEIR_SIGNALS && rc == WEIR_OK; i++) {

@@ -33,6 +33,8 @@ struct replay_lane_stats {
     uint64_t sent_raw_bytes, sent_wire_bytes; // delivered
     uint64_t send_buckets[REPLAY_SEND_BUCKETS];
     double send_seconds_sum;
+    uint64_t error_unix_ns; // of the last answer that refused or put off an export of this lane; 0: none yet
+    char error_code[32], error_message[256];
 };
 struct replay_stats {
     enum replay_state state;

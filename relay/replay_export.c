@@ -262,7 +262,7 @@ static void unreachable(const struct export *export, const struct verdict *verdi
     if (at_once && !older)
         replay->backoff.until_ns = 0;
     if (!at_once)
-        replay_note_error(replay, verdict->code, verdict->message);
+        replay_note_unreachable(replay, verdict);
 }
 
 static void on_done(struct client_call *call)
@@ -280,11 +280,12 @@ static void on_done(struct client_call *call)
         export->lane_waits = false;
     } else {
         backoff_reset(&replay->backoff);
+        replay->failure_told = false;
         export->lane_waits = !next_encoding(export, &verdict);
         if (!export->lane_waits)
             verdict.kind = VERDICT_RETRY;
         else if (verdict.kind != VERDICT_DELIVERED)
-            replay_note_error(replay, verdict.code, verdict.message);
+            replay_note_refusal(lane, &verdict);
     }
     if (export->part)
         split_part_done(export, &verdict);

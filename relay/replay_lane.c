@@ -242,6 +242,7 @@ void lane_recover(struct replay_lane *lane, const struct export *export)
     if (backoff_is_older(&lane->backoff, export->started_ns))
         return;
     lane->held = false;
+    lane->failure_told = false;
     backoff_reset(&lane->backoff);
 }
 

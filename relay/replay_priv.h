@@ -72,6 +72,7 @@ struct replay_lane {
     bool behind;           // what it sends is older than a moment
     uint32_t in_flight;
     bool held;
+    bool failure_told; // in the log, since it last went well
     struct backoff backoff;
     struct split split;
 };
@@ -87,6 +88,9 @@ struct replay {
     struct export *spare;
     uint32_t in_flight;
     struct backoff backoff; // reaching the upstream at all
+    bool failure_told;      // in the log, since it was last reached
+    bool backlog_told;      // the log has said that a backlog is being emptied, and owes its end
+    bool backlog_news;      // the next backlog is the first since the start or a failure: it is told
     // compression: auto finds out once a connection.
     enum encoding encoding;
     bool encoding_proven; // it was accepted over this connection
@@ -103,7 +107,9 @@ struct replay {
 // replay.c ------------------------------------------------------------------------------------------------------------------
 double replay_random(struct replay *replay); // 0 … 1
 struct backoff_policy replay_policy(const struct replay *replay);
-void replay_note_error(struct replay *replay, const char *code, const char *message);
+// What went wrong, for the status, and for the log when it is news: once until it went well again, or when the words change.
+void replay_note_unreachable(struct replay *replay, const struct verdict *verdict);
+void replay_note_refusal(struct replay_lane *lane, const struct verdict *verdict);
 void replay_update_state(struct replay *replay);
 
 // replay_lane.c -------------------------------------------------------------------------------------------------------------

@@ -168,6 +168,15 @@ static json_t *spool_part(const struct snapshot *s, bool *failed)
     return spool.json;
 }
 
+static json_t *error_part(uint64_t unix_ns, const char *code, const char *message, bool *failed)
+{
+    struct object error = object_new(failed);
+    put_time(error, "time", unix_ns);
+    put_text(error, "code", unix_ns != 0 ? code : NULL);
+    put_text(error, "message", unix_ns != 0 ? message : NULL);
+    return error.json;
+}
+
 static json_t *lane_part(const struct snapshot *s, const struct snapshot_lane *lane, bool *failed)
 {
     const struct spool_lane_stats *ledger = &lane->ledger;
@@ -193,17 +202,9 @@ static json_t *lane_part(const struct snapshot *s, const struct snapshot_lane *l
     }
     put(object, "intervals", intervals);
     put_age(object, "oldest_age_seconds", s->unix_ns, ledger->oldest_received_ns);
+    const struct replay_lane_stats *replay = &lane->replay;
+    put(object, "last_error", error_part(replay->error_unix_ns, replay->error_code, replay->error_message, failed));
     return object.json;
-}
-
-static json_t *error_part(const struct replay_stats *replay, bool *failed)
-{
-    bool any = replay->error_unix_ns != 0;
-    struct object error = object_new(failed);
-    put_time(error, "time", replay->error_unix_ns);
-    put_text(error, "code", any ? replay->error_code : NULL);
-    put_text(error, "message", any ? replay->error_message : NULL);
-    return error.json;
 }
 
 static json_t *upstream_part(const struct snapshot *s, const struct snapshot_upstream *upstream, bool *failed)
@@ -215,7 +216,7 @@ static json_t *upstream_part(const struct snapshot *s, const struct snapshot_ups
     put_text(object, "state", replay_state_name(replay->state));
     put_time(object, "since", replay->since_unix_ns);
     put_text(object, "encoding", replay->encoding);
-    put(object, "last_error", error_part(replay, failed));
+    put(object, "last_error", error_part(replay->error_unix_ns, replay->error_code, replay->error_message, failed));
     uint64_t next = replay->next_attempt_ns;
     put_known(object, "next_attempt_seconds", next != 0, next > s->now_ns ? (double)(next - s->now_ns) / 1e9 : 0);
     put_known(object, "eta_seconds", upstream->eta_seconds != RATE_UNKNOWN, upstream->eta_seconds);
