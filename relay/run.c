@@ -8,7 +8,9 @@
 #include "relay/admin.h"
 #include "relay/cli.h"
 #include "relay/log.h"
+#include "relay/lookup.h"
 #include "relay/relay.h"
+#include "relay/spool_watch.h"
 #include "relay/version.h"
 
 #include <errno.h>
@@ -19,7 +21,8 @@
 #include <unistd.h>
 
 #define REPLAY_GRACE_MS 1000
-#define SIGNAL_POLL_MS  20 // how soon a second signal is seen while something else is waited for
+#define SPOOL_WATCH_MS  250 // how soon the log tells that the spool takes no data
+#define SIGNAL_POLL_MS  20  // how soon a second signal is seen while something else is waited for
 
 struct run {
     struct relay relay;
@@ -95,9 +98,29 @@ static int open_spool(struct run *run, struct weir_err *err)
 
 static void tell_orphan(void *ctx, const char *upstream, enum weir_signal signal, uint64_t pending_items)
 {
-    log_event(LOG_WARN, "orphan_lane", "the spool holds data for an upstream that is not configured: it is kept",
+    log_event(LOG_WARN, "orphan_lane",
+              "the spool holds data for an upstream that is not configured: it is kept until one of that name is",
               LOG_STR("upstream", upstream), LOG_STR("signal", weir_signal_name(signal)),
               LOG_U64("pending_items", pending_items));
+}
+
+static void tell_upstream(struct replay *replay)
+{
+    const struct config_upstream *upstream = replay_upstream(replay);
+    struct replay_stats stats;
+    uint64_t items = 0;
+    replay_stats_get(replay, &stats);
+    for (int i = 0; i < WEIR_SIGNALS; i++) {
+        struct spool_lane_stats ledger = {0};
+        if (stats.lanes[i].open)
+            spool_lane_stats_get(stats.lanes[i].lane, &ledger);
+        items += ledger.pending;
+    }
+    log_event(LOG_INFO, "upstream",
+              items > 0 ? "data goes to this upstream, beginning with what waits" : "data goes to this upstream",
+              LOG_STR("upstream", upstream->name), LOG_STR("endpoint", upstream->endpoint),
+              LOG_STR("protocol", upstream->target.protocol == CONFIG_PROTOCOL_GRPC ? "grpc" : "http/protobuf"),
+              LOG_U64("pending_items", items));
 }
 
 static int make_replays(struct run *run, struct weir_err *err)
@@ -109,6 +132,8 @@ static int make_replays(struct run *run, struct weir_err *err)
             return rc;
         relay->replay_count++;
     }
+    for (size_t i = 0; i < relay->replay_count; i++)
+        tell_upstream(relay->replays[i]);
     spool_orphans(relay->spool, tell_orphan, NULL);
     return WEIR_OK;
 }
@@ -305,8 +330,10 @@ int cmd_run(const struct config *config)
         take_down(&run);
         return rc == WEIR_E_HELD ? CLI_HELD : rc == WEIR_E_INVALID ? CLI_USAGE : CLI_FAILED;
     }
-    for (int sig = 0; !is_stop(sig); sig = wait_signal(&run, 3600 * 1000))
-        ;
+    lookup_upstreams(config);
+    struct spool_watch watch = {0};
+    for (int sig = 0; !is_stop(sig); sig = wait_signal(&run, SPOOL_WATCH_MS))
+        spool_watch_look(&watch, run.relay.spool, weir_now_ns());
     log_event(LOG_INFO, "stopping", "stopping: requests under way are answered, undelivered data stays in the spool");
     stop_serving(&run);
     take_down(&run);
