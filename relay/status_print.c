@@ -3,7 +3,11 @@
 
 #define BAR_WIDTH 30
 #define LABEL     "%-10s "
-#define INDENT    "           " // as wide as LABEL
+#define INDENT    "  "
+// Rows of the tables are at most 79 columns wide: a terminal that somebody opens at night.
+#define LANE_ROW   INDENT "%-8s %-11s %13s %7s %13s %12s %7s\n"
+#define SIGNAL_ROW INDENT "%-8s %13s %15s %11s %9s %10s\n"
+#define YEAR_S     (365.0 * 86400)
 
 // --- words ------------------------------------------------------------------------------------------------------------
 
@@ -22,7 +26,11 @@ void status_duration_format(double seconds, char out[STATUS_WORD_LEN])
         snprintf(out, STATUS_WORD_LEN, "%.1fs", seconds);
         return;
     }
-    unsigned long long s = seconds < 1e15 ? (unsigned long long)(seconds + 0.5) : 1000000000000000ull;
+    if (seconds > YEAR_S) { // an estimate that tells no more than this
+        snprintf(out, STATUS_WORD_LEN, "> 1y");
+        return;
+    }
+    unsigned long long s = (unsigned long long)(seconds + 0.5);
     if (s < 60)
         snprintf(out, STATUS_WORD_LEN, "%llus", s);
     else if (s < 3600)
@@ -152,18 +160,19 @@ static void print_weir(const json_t *status, FILE *out)
 static void print_receiver(const json_t *status, FILE *out)
 {
     const json_t *receiver = at(status, "receiver");
-    fprintf(out, LABEL "gRPC %s  HTTP %s  connections %s  not yet durable %s  in %s items/s, %s/s\n", "receiver",
-            TEXT(receiver, "grpc"), TEXT(receiver, "http"), COUNT(receiver, "connections"),
-            BYTES(receiver, "unwritten_bytes"), COUNT(receiver, "rates.items"), BYTES(receiver, "rates.bytes"));
-    fprintf(out, INDENT "%-9s %14s %16s %12s %10s %10s\n", "signal", "requests", "items", "bytes", "refused", "last");
+    fprintf(out, "\n" LABEL "gRPC %s  HTTP %s  connections %s\n", "receiver", TEXT(receiver, "grpc"),
+            TEXT(receiver, "http"), COUNT(receiver, "connections"));
+    fprintf(out, INDENT "in %s items/s, %s/s  not yet durable %s\n", COUNT(receiver, "rates.items"),
+            BYTES(receiver, "rates.bytes"), BYTES(receiver, "unwritten_bytes"));
+    fprintf(out, SIGNAL_ROW, "signal", "requests", "items", "bytes", "refused", "last");
     const char *name;
     json_t *signal;
     json_object_foreach((json_t *)at(receiver, "signals"), name, signal)
     {
         char clean[16];
         status_clean(name, clean, sizeof(clean));
-        fprintf(out, INDENT "%-9s %14s %16s %12s %10s %10s\n", clean, COUNT(signal, "requests"), COUNT(signal, "items"),
-                BYTES(signal, "bytes"), COUNT(signal, "refused_requests"), clock_at(signal, "last_received").text);
+        fprintf(out, SIGNAL_ROW, clean, COUNT(signal, "requests"), COUNT(signal, "items"), BYTES(signal, "bytes"),
+                COUNT(signal, "refused_requests"), clock_at(signal, "last_received").text);
     }
 }
 
@@ -171,13 +180,14 @@ static void print_spool(const json_t *status, FILE *out)
 {
     const json_t *spool = at(status, "spool");
     double max = number_at(spool, "max_bytes");
-    fprintf(out, LABEL "%s  ", "spool", STATE(spool, "state"));
+    fprintf(out, "\n" LABEL "%s  ", "spool", STATE(spool, "state"));
     print_bar(out, max > 0 ? number_at(spool, "used_bytes") / max : 0);
-    fprintf(out, "  %s of %s  full in %s  disk free %s\n", BYTES(spool, "used_bytes"), BYTES(spool, "max_bytes"),
-            DURATION(spool, "full_in_seconds"), BYTES(spool, "disk_free_bytes"));
+    fprintf(out, "  %s of %s\n", BYTES(spool, "used_bytes"), BYTES(spool, "max_bytes"));
     if (json_is_string(at(spool, "reason")))
         fprintf(out, INDENT "%s\n", TEXT(spool, "reason"));
-    fprintf(out, INDENT "%s  segments %s  compression ", TEXT(spool, "directory"), COUNT(spool, "segments"));
+    fprintf(out, INDENT "full in %s  disk free %s  segments %s  in %s\n", DURATION(spool, "full_in_seconds"),
+            BYTES(spool, "disk_free_bytes"), COUNT(spool, "segments"), TEXT(spool, "directory"));
+    fprintf(out, INDENT "compression ");
     if (json_is_number(at(spool, "compression_ratio")))
         fprintf(out, "%.1f : 1", number_at(spool, "compression_ratio"));
     else
@@ -186,19 +196,31 @@ static void print_spool(const json_t *status, FILE *out)
             COUNT(status, "dead_letters.items"));
 }
 
+static bool is_held(const json_t *lane)
+{
+    const char *state = json_string_value(at(lane, "state"));
+    return state != NULL && strcmp(state, "held") == 0 && json_is_string(at(lane, "last_error.time"));
+}
+
 static void print_lanes(const json_t *upstream, FILE *out)
 {
-    fprintf(out, INDENT "%-9s %-12s %14s %10s %16s %14s %10s\n", "signal", "state", "pending", "oldest", "delivered",
-            "dead letters", "evicted");
     const char *name;
     json_t *lane;
+    char clean[16];
+    fprintf(out, LANE_ROW, "signal", "state", "pending", "oldest", "delivered", "dead letters", "evicted");
     json_object_foreach((json_t *)at(upstream, "lanes"), name, lane)
     {
-        char clean[16];
         status_clean(name, clean, sizeof(clean));
-        fprintf(out, INDENT "%-9s %-12s %14s %10s %16s %14s %10s\n", clean, STATE(lane, "state"),
-                COUNT(lane, "items.pending"), DURATION(lane, "oldest_age_seconds"), COUNT(lane, "items.delivered"),
+        fprintf(out, LANE_ROW, clean, STATE(lane, "state"), COUNT(lane, "items.pending"),
+                DURATION(lane, "oldest_age_seconds"), COUNT(lane, "items.delivered"),
                 COUNT(lane, "items.dead_lettered"), COUNT(lane, "items.evicted"));
+    }
+    json_object_foreach((json_t *)at(upstream, "lanes"), name, lane)
+    {
+        status_clean(name, clean, sizeof(clean));
+        if (is_held(lane))
+            fprintf(out, INDENT "%s is held  %s  %s: %s\n", clean, clock_at(lane, "last_error.time").text,
+                    TEXT(lane, "last_error.code"), TEXT(lane, "last_error.message"));
     }
 }
 
@@ -217,18 +239,18 @@ static void print_draining(const json_t *upstream, double *peak, FILE *out)
 
 static void print_upstream(const json_t *upstream, double *peak, FILE *out)
 {
-    fprintf(out, LABEL "%s  %s since %s  %s\n", "upstream", TEXT(upstream, "name"), STATE(upstream, "state"),
+    fprintf(out, "\n" LABEL "%s  %s since %s  %s\n", "upstream", TEXT(upstream, "name"), STATE(upstream, "state"),
             clock_at(upstream, "since").text, TEXT(upstream, "endpoint"));
     if (json_is_number(at(upstream, "backlog.items")) && number_at(upstream, "backlog.items") == 0)
-        fprintf(out, INDENT "no backlog");
+        fprintf(out, INDENT "no backlog\n");
     else
-        fprintf(out, INDENT "backlog %s items, %s, oldest %s  gone in %s", COUNT(upstream, "backlog.items"),
+        fprintf(out, INDENT "backlog %s items, %s, oldest %s  gone in %s\n", COUNT(upstream, "backlog.items"),
                 BYTES(upstream, "backlog.bytes"), DURATION(upstream, "backlog.oldest_age_seconds"),
                 DURATION(upstream, "eta_seconds"));
-    fprintf(out, "  in %s items/s, out %s items/s, %s/s\n", COUNT(upstream, "rates.in_items"),
-            COUNT(upstream, "rates.out_items"), BYTES(upstream, "rates.out_bytes"));
     if (peak != NULL)
         print_draining(upstream, peak, out);
+    fprintf(out, INDENT "in %s items/s, out %s items/s, %s/s\n", COUNT(upstream, "rates.in_items"),
+            COUNT(upstream, "rates.out_items"), BYTES(upstream, "rates.out_bytes"));
     if (json_is_string(at(upstream, "last_error.time"))) {
         fprintf(out, INDENT "last error %s  %s: %s", clock_at(upstream, "last_error.time").text,
                 TEXT(upstream, "last_error.code"), TEXT(upstream, "last_error.message"));
@@ -242,11 +264,11 @@ static void print_upstream(const json_t *upstream, double *peak, FILE *out)
 void status_print(const json_t *status, struct status_watch *watch, FILE *out)
 {
     print_weir(status, out);
-    print_receiver(status, out);
-    print_spool(status, out);
     const json_t *upstreams = at(status, "upstreams");
     for (size_t i = 0; i < json_array_size(upstreams); i++) {
         bool watched = watch != NULL && i < WEIR_COUNT(watch->peak_items);
         print_upstream(json_array_get(upstreams, i), watched ? &watch->peak_items[i] : NULL, out);
     }
+    print_spool(status, out);
+    print_receiver(status, out);
 }

@@ -41,7 +41,8 @@ Test(status_print, page)
         "[############..................]  40 %  3.8 MiB of 9.5 MiB",
         "compression 8.0 : 1  dead letters 4 (180 items)",
         "central  backing off since 07:59:55Z  grpc://collector:4317",
-        "backlog 900 items, 87.9 KiB, oldest 1m00s  gone in 30s  in 10 items/s, out 40 items/s",
+        "backlog 900 items, 87.9 KiB, oldest 1m00s  gone in 30s\n",
+        "in 10 items/s, out 40 items/s",
         "last error 07:59:59Z  UNAVAILABLE: connection refused  next attempt in 2.5s",
     };
     expect_words(text, words, WEIR_COUNT(words));
@@ -120,6 +121,8 @@ Test(status_print, words)
         {status_duration_format, 125, "2m05s"},
         {status_duration_format, 3720, "1h02m"},
         {status_duration_format, 3 * 86400 + 4 * 3600, "3d04h"},
+        {status_duration_format, 364 * 86400, "364d00h"},
+        {status_duration_format, 4e17, "> 1y"},
         {status_count_format, 7, "7"},
         {status_count_format, 123456, "123,456"},
         {status_count_format, 1234567, "1,234,567"},
