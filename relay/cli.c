@@ -33,7 +33,7 @@ static const struct command {
     {"print-config", cmd_print_config, PRINT, "", "print the effective configuration as YAML, defaults included"},
     {"status", cmd_status, STATUS, "", "show what a running weir holds and where it goes"},
     {"version", cmd_version, VERSION, "", "print the version"},
-    {"help", help, HELP, "[config]", "this list; `help config` explains every configuration key"},
+    {"help", help, HELP, "[COMMAND|config]", "this list; `help config` explains every configuration key"},
 };
 
 enum {
@@ -118,6 +118,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case OPT_SET:
         add_repeated(state, cli->sets, &cli->input.set_count, WEIR_COUNT(cli->sets), arg);
         return 0;
+    case 'h': // --help and -? are argp's own
+        argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP);
+        return 0;
     case ARGP_KEY_ARG:
         if (parsing->command->bit == HELP && cli->topic == NULL)
             cli->topic = arg;
@@ -132,8 +135,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 // Parses the options of one command. As programs do, argp ends the process after --help and after a wrong option (exit code 2).
 static void parse(const struct command *command, int argc, char **argv, struct cli *cli)
 {
-    struct argp_option mine[WEIR_COUNT(options) + 1] = {0};
-    size_t count = 0;
+    struct argp_option mine[WEIR_COUNT(options) + 2] = {{.key = 'h', .flags = OPTION_HIDDEN}};
+    size_t count = 1;
     char doc[160];
     for (size_t i = 0; i < WEIR_COUNT(options); i++)
         if (options[i].commands & command->bit)
@@ -152,8 +155,15 @@ static int help(const struct cli *cli)
         config_print_help(stdout);
         return CLI_DONE;
     }
+    for (size_t i = 0; i < WEIR_COUNT(commands) && cli->topic != NULL; i++) {
+        char name[64], option[] = "--help", *argv[] = {name, option, NULL};
+        struct cli unused = {0};
+        snprintf(name, sizeof(name), "weir %s", commands[i].name);
+        if (strcmp(cli->topic, commands[i].name) == 0)
+            parse(&commands[i], 2, argv, &unused); // ends the process
+    }
     if (cli->topic != NULL) {
-        fprintf(stderr, "weir: no help on '%s': try `weir help`, `weir help config` or `weir COMMAND --help`\n",
+        fprintf(stderr, "weir: no help on '%s': try `weir help`, `weir help config` or `weir help COMMAND`\n",
                 cli->topic);
         return CLI_USAGE;
     }
@@ -161,10 +171,9 @@ static int help(const struct cli *cli)
           stdout);
     for (size_t i = 0; i < WEIR_COUNT(commands); i++)
         printf("  %-14s %s\n", commands[i].name, commands[i].doc);
-    fputs("\n`weir COMMAND --help` lists a command's options. The shortest start: weir run --upstream "
+    fputs("\n`weir help COMMAND` lists a command's options. The shortest start: weir run --upstream "
           "http://collector:4317\n"
-          "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not finished in time, 4 the spool is held by "
-          "another process.\n",
+          "Exit codes: 0 done, 1 failed, 2 usage or configuration, 4 the spool is held by another process.\n",
           stdout);
     return CLI_DONE;
 }
@@ -190,7 +199,7 @@ int cli_main(int argc, char **argv)
     const struct command *command = &commands[0];
     struct cli cli = {.admin_url = "http://127.0.0.1:9464"};
     char name[64];
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0))
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0 || strcmp(argv[1], "-h") == 0))
         return help(&cli);
     if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
         return cmd_version(&cli);
