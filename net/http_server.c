@@ -100,7 +100,7 @@ static bool exchange_fill(struct http_conn *http, const struct http_head *head)
     http->close_after = !head->keep_alive;
     http->no_body = head->method.len == 4 && memcmp(head->method.data, "HEAD", 4) == 0;
     http->chunked = head->chunked;
-    http->chunks = (struct phr_chunked_decoder){.consume_trailer = 1};
+    http->chunks = (struct http_chunks){0};
     http->left = head->content_length;
     http->expect = head->expect_continue && (head->chunked || head->content_length > 0);
     return true;
@@ -211,11 +211,11 @@ static size_t feed_length(struct http_conn *http, const uint8_t *data, size_t le
 static size_t feed_chunks(struct http_conn *http, uint8_t *data, size_t len)
 {
     size_t decoded = len;
-    ssize_t rest = phr_decode_chunked(&http->chunks, (char *)data, &decoded);
+    ssize_t rest = http_chunks_decode(&http->chunks, data, &decoded);
     size_t used = rest >= 0 ? len - (size_t)rest : len;
     http->overhead_bytes += used - decoded;
     body_bytes(http, data, decoded);
-    if (rest == -1 || http->overhead_bytes > CHUNK_OVERHEAD + 8 * http->received_bytes) {
+    if (rest == HTTP_CHUNKS_MALFORMED || http->overhead_bytes > CHUNK_OVERHEAD + 8 * http->received_bytes) {
         http_gone(http);
         if (http->answered)
             end_early(http);
@@ -223,10 +223,8 @@ static size_t feed_chunks(struct http_conn *http, uint8_t *data, size_t len)
             refuse(http, 400, "malformed chunk");
         return len;
     }
-    if (rest >= 0) {
-        memmove(data + used, data + decoded, (size_t)rest);
+    if (rest >= 0)
         body_done(http);
-    }
     return used;
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// An HTTP/1.1 connection, private to net/: http_server.c takes requests, http_answer.c writes answers, http_head.c parses.
+// An HTTP/1.1 connection, private to net/: http_server.c takes requests, http_answer.c writes answers, http_head.c and
+// http_chunks.c parse.
 #ifndef WEIR_NET_HTTP_SERVER_H
 #define WEIR_NET_HTTP_SERVER_H
 
 #include "net/conn.h"
+#include "net/http_chunks.h"
 #include "net/http_head.h"
-#include "net/picohttpparser.h"
 
 enum http_state {
     HTTP_HEAD, // before and in the head
@@ -23,7 +24,7 @@ struct http_conn {
     struct weir_buf pending; // came behind the request under way
     size_t pending_at;       // [0, pending_at) is done with
     struct weir_buf answer;  // formed, not written
-    struct phr_chunked_decoder chunks;
+    struct http_chunks chunks;
     uint64_t left;           // of a body with a length
     uint64_t received_bytes; // body, decoded
     uint64_t overhead_bytes; // wire bytes of a chunked body that are not body

@@ -19,16 +19,4 @@ int phr_parse_request(const char *buf, size_t len, const char **method, size_t *
                       size_t *path_len, int *minor_version, struct phr_header *headers, size_t *num_headers,
                       size_t last_len);
 
-struct phr_chunked_decoder {
-    size_t bytes_left_in_chunk;
-    char consume_trailer; // set: trailers are read and thrown away
-    char _hex_count;
-    char _state;
-    char reserved[48]; // newer versions keep more
-};
-
-// Decodes in place. -2: more is needed; -1: malformed; else that many bytes behind the decoded ones (at buf + *len) are not
-// part of the body any more.
-ssize_t phr_decode_chunked(struct phr_chunked_decoder *decoder, char *buf, size_t *len);
-
 #endif

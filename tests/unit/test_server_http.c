@@ -72,6 +72,7 @@ static void expect_refusal(struct rig *rig, const char *request, int status)
     close(fd);
 }
 
+#define CHUNKS     POST("/sink") "Transfer-Encoding: chunked\r\n\r\n"
 #define POST(path) "POST " path " HTTP/1.1\r\nHost: x\r\n"
 
 Test(server_http, content_length_and_keep_alive)
@@ -294,7 +295,22 @@ Test(server_http, bad_requests)
         {POST("/sink") "Expect: miracles\r\nContent-Length: 1\r\n\r\na", 417},
         {POST("/sink") "Bad Name: 1\r\n\r\n", 400},
         {POST("/sink") "Good: 1\r\n folded\r\n\r\n", 400},
-        {POST("/sink") "Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
+        {CHUNKS "zz\r\n", 400},
+        {CHUNKS "\r\n", 400},
+        {CHUNKS " 5\r\nhello\r\n0\r\n\r\n", 400},
+        {CHUNKS "0x5\r\n\r\n", 400},
+        {CHUNKS "5zz\r\nhello\r\n0\r\n\r\n", 400},
+        {CHUNKS "5 zz\r\nhello\r\n0\r\n\r\n", 400},
+        {CHUNKS "5\nhello\r\n0\r\n\r\n", 400},
+        {CHUNKS "5\r\r\nhello\r\n0\r\n\r\n", 400},
+        {CHUNKS "5;a\nhello\r\n0\r\n\r\n", 400},
+        {CHUNKS "5;a\rb\r\nhello\r\n0\r\n\r\n", 400},
+        {CHUNKS "5\r\nhello\n0\r\n\r\n", 400},
+        {CHUNKS "5\r\nhello\r0\r\n\r\n", 400},
+        {CHUNKS "5\r\nhelloX\r\n0\r\n\r\n", 400},
+        {CHUNKS "0\r\n\n", 400},
+        {CHUNKS "0\r\nA: b\n\r\n", 400},
+        {CHUNKS "00000000000000005\r\nhello\r\n0\r\n\r\n", 400},
     };
     struct rig *rig = rig_new(1, NULL);
     for (size_t i = 0; i < WEIR_COUNT(rows); i++)
@@ -310,6 +326,8 @@ Test(server_http, harmless_oddities_are_taken)
         POST("/sink") "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
         "POST http://x/sink?a=b HTTP/1.1\r\nHost: x\r\n\r\n",
         "\r\n" POST("/sink") "\r\n",
+        CHUNKS "5  \r\nhello\r\n000\r\n\r\n",
+        CHUNKS "0000000000000005 ;a=\"b;\"\r\nhello\r\nA\r\n0123456789\r\n0;z\r\nA: b\r\nC: d\r\n\r\n",
     };
     struct rig *rig = rig_new(1, NULL);
     int fd = http_connect(rig);
