@@ -235,23 +235,29 @@ static void count_state_failure(struct spool *spool)
 void *keeper_main(void *arg)
 {
     struct spool *spool = arg;
-    uint64_t probed_ns = 0, counted_ns = 0;
+    uint64_t probed_ns = 0, counted_ns = 0, told = 0;
     bool go_on = true, ahead = true;
     while (go_on) {
         pthread_mutex_lock(&spool->lanes_lock);
         bool dirty = spool->lanes_dirty;
         pthread_mutex_unlock(&spool->lanes_lock);
         go_on = keeper_wait(spool, dirty || ahead ? SPOOL_STATE_INTERVAL_NS : SPOOL_PROBE_INTERVAL_NS / 2);
+        // How far numbers are used is told once a second and at the end, also when nothing was delivered: should the last segment be
+        // lost, the ledger says what it held, and no number is used twice.
+        bool second = weir_now_ns() - counted_ns >= SPOOL_PROBE_INTERVAL_NS;
+        uint64_t next = atomic_load(&spool->next_block);
         // A failure leaves it dirty: deliveries may be repeated, and nothing is unlinked.
-        if (state_commit(spool, false, NULL) != WEIR_OK)
+        if (state_commit(spool, next != told && (second || !go_on), NULL) != WEIR_OK)
             count_state_failure(spool);
+        else if (second || !go_on)
+            told = next;
         remove_passed(spool);
         close_idle(spool);
         if (go_on) {
             probe(spool, &probed_ns);
             ahead = write_ahead(spool);
         }
-        if (weir_now_ns() - counted_ns >= SPOOL_PROBE_INTERVAL_NS) {
+        if (second) {
             counted_ns = weir_now_ns();
             keeper_count_space(spool);
         }
