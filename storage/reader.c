@@ -80,6 +80,8 @@ static int search_map(struct search *s, struct segment *segment, struct segment_
     struct weir_slice value;
     int code = segment_db_find(&map->db, txn, s->signal, s->from, &number, &value);
     segment_db_end(txn); // the file is sealed: the value stays where it is while the segment is pinned
+    if (code == WEIR_OK && number >= map->end) // a damaged key
+        return gap(s, map->end < bound ? map->end : bound);
     if (code == WEIR_E_NOT_FOUND || (code == WEIR_OK && number >= bound)) {
         s->from = map->end < bound ? map->end : bound;
         return WEIR_E_NOT_FOUND;

@@ -24,8 +24,8 @@ void segment_db_end(MDB_txn *txn);
 // The first block of the signal at or after `from`. WEIR_E_NOT_FOUND, WEIR_E_IO.
 int segment_db_find(const struct segment_db *db, MDB_txn *txn, enum weir_signal signal, uint64_t from, uint64_t *number,
                     struct weir_slice *value);
-// One past the last number of any signal; `none` when the file holds no block.
-uint64_t segment_db_end_number(const struct segment_db *db, MDB_txn *txn, uint64_t none);
+// How many blocks of all signals the file holds: their numbers follow each other, so that its end is known without trusting a key.
+uint64_t segment_db_blocks(const struct segment_db *db, MDB_txn *txn);
 // The header of exactly that block, of whatever signal. False: not there or damaged.
 bool segment_db_header(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct block_header *out);
 // The cumulative counts before `number`: from the block itself, else the one before it, else the next that can be read.

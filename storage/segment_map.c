@@ -46,16 +46,15 @@ int segment_db_find(const struct segment_db *db, MDB_txn *txn, enum weir_signal 
     return seek(db, txn, signal, MDB_SET_RANGE, number, value);
 }
 
-uint64_t segment_db_end_number(const struct segment_db *db, MDB_txn *txn, uint64_t none)
+uint64_t segment_db_blocks(const struct segment_db *db, MDB_txn *txn)
 {
-    uint64_t end = none;
+    uint64_t blocks = 0;
     for (unsigned i = 0; i < WEIR_SIGNALS; i++) {
-        uint64_t number = 0;
-        struct weir_slice value = {0};
-        if (seek(db, txn, (enum weir_signal)i, MDB_LAST, &number, &value) == WEIR_OK && number >= end)
-            end = number + 1;
+        MDB_stat stat;
+        if (mdb_stat(txn, db->signal[i], &stat) == 0)
+            blocks += stat.ms_entries;
     }
-    return end;
+    return blocks;
 }
 
 bool segment_db_header(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct block_header *out)
@@ -81,9 +80,8 @@ bool segment_db_counts(const struct segment_db *db, MDB_txn *txn, uint64_t numbe
         spool_counts_add(out, &h);
         return true;
     }
-    uint64_t end = segment_db_end_number(db, txn, number);
-    while (++number < end) {
-        if (segment_db_header(db, txn, number, &h)) {
+    for (uint64_t more = segment_db_blocks(db, txn); more > 0; more--) {
+        if (segment_db_header(db, txn, ++number, &h)) {
             *out = h.before;
             return true;
         }
@@ -108,7 +106,7 @@ static void map_find_base(struct segment_map *map, const uint8_t *record)
 // Where the segment ends, in number and counts.
 static void map_find_end(struct segment_map *map, MDB_txn *txn)
 {
-    map->end = segment_db_end_number(&map->db, txn, map->record.first);
+    map->end = map->record.first + segment_db_blocks(&map->db, txn);
     map->end_counts = map->record.before;
     struct block_header h;
     for (uint64_t n = map->end; n > map->record.first; n--) {
