@@ -156,7 +156,10 @@ static int take_lock(struct spool *spool, struct weir_err *err)
 int spool_dir_open(struct spool *spool, const struct spool_options *options, struct weir_err *err)
 {
     if (mkdir(spool->directory, 0750) != 0 && errno != EEXIST)
-        return errno_fail(err, "make directory", spool->directory);
+        return errno == ENOENT
+                   ? weir_fail(err, WEIR_E_IO, "make directory %s: its parent does not exist: make it first",
+                               spool->directory)
+                   : errno_fail(err, "make directory", spool->directory);
     spool->directory_fd = open(spool->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (spool->directory_fd < 0)
         return weir_fail(err, errno == ENOTDIR ? WEIR_E_INVALID : WEIR_E_IO, "%s: %s", spool->directory,
