@@ -136,7 +136,10 @@ int spool_lane_open(struct spool *spool, const char *upstream, enum weir_signal 
         pthread_mutex_lock(&spool->lock);
         uint64_t first = spool->segments_n > 0 ? spool->segments[0]->first : atomic_load(&spool->next_block);
         pthread_mutex_unlock(&spool->lock);
-        oldest = spool_mark_at(spool, signal, first);
+        int code = spool_mark_at(spool, signal, first, &oldest);
+        if (code != WEIR_OK)
+            return weir_fail(err, code, "open lane %s/%s: the oldest segment cannot be read", upstream,
+                             weir_signal_name(signal));
     }
     pthread_mutex_lock(&spool->lanes_lock);
     int code = lane_open_locked(spool, &wanted, oldest, out, err);
@@ -200,14 +203,30 @@ static void ledger_enter(struct lane_record *r, const struct spool_outcome *outc
     r->evicted += items;
 }
 
+// Without the counts at its borders. Out of memory too: it stays pending, and is delivered again after a restart.
+static void settle_later(struct spool_lane *lane, uint64_t first, uint64_t end, const struct spool_outcome *outcome)
+{
+    struct unsettled *later = malloc(sizeof(*later));
+    if (later == NULL)
+        return;
+    pthread_mutex_lock(&lane->spool->lanes_lock);
+    *later = (struct unsettled){lane->spool->unsettled, lane, first, end, *outcome};
+    lane->spool->unsettled = later;
+    pthread_mutex_unlock(&lane->spool->lanes_lock);
+}
+
 static struct interval_sum lane_take_out(struct spool_lane *lane, uint64_t first, uint64_t end,
                                          const struct spool_outcome *outcome)
 {
     struct spool *spool = lane->spool;
-    struct mark a = spool_mark_at(spool, lane->record.signal, first); // may read: before the lock
-    struct mark b = spool_mark_at(spool, lane->record.signal, end);
+    struct mark a, b;
     struct interval_sum removed = {0};
     bool wake = false;
+    if (spool_mark_at(spool, lane->record.signal, first, &a) != WEIR_OK || // may read: before the lock
+        spool_mark_at(spool, lane->record.signal, end, &b) != WEIR_OK) {
+        settle_later(lane, first, end, outcome);
+        return removed;
+    }
     pthread_mutex_lock(&spool->lanes_lock);
     struct mark now = lane_now(lane);
     // No room to split an interval: it stays pending whole and will be delivered again. At least once, never less.
@@ -236,6 +255,19 @@ uint64_t spool_lane_lost(struct spool_lane *lane, uint64_t first, uint64_t end)
 {
     static const struct spool_outcome nothing; // of what there was: all of it is evicted
     return first < end ? lane_take_out(lane, first, end, &nothing).items : 0;
+}
+
+void lanes_settle_again(struct spool *spool)
+{
+    pthread_mutex_lock(&spool->lanes_lock);
+    struct unsettled *list = spool->unsettled;
+    spool->unsettled = NULL;
+    pthread_mutex_unlock(&spool->lanes_lock);
+    for (struct unsettled *next; list != NULL; list = next) {
+        next = list->next;
+        lane_take_out(list->lane, list->first, list->end, &list->outcome);
+        free(list);
+    }
 }
 
 // Under lanes_lock: moves the lane's first intervals to `end` as far as they hold no block of it. False: there is one.

@@ -34,21 +34,22 @@ static bool border_get(struct spool *spool, uint64_t number, struct spool_counts
     return found;
 }
 
-// From the segment that is being written, in the readers' turn. False: it was sealed meanwhile, or does not know.
-static bool active_counts(struct segment *segment, uint64_t number, struct spool_counts *out)
+// From the segment that is being written, in the readers' turn. WEIR_E_NOT_FOUND: it was sealed meanwhile, or does not know.
+static int active_counts(struct segment *segment, uint64_t number, struct spool_counts *out)
 {
     struct spool *spool = segment->spool;
-    bool found = false;
+    int code = WEIR_E_NOT_FOUND;
     turn_take(&spool->turn);
     if (segment->file != NULL) {
         MDB_txn *txn = segment_db_begin(&segment->file->db);
-        if (txn != NULL) {
-            found = segment_db_counts(&segment->file->db, txn, number, out);
-            segment_db_end(txn);
-        }
+        if (txn == NULL)
+            code = WEIR_E_IO;
+        else if (segment_db_counts(&segment->file->db, txn, number, out))
+            code = WEIR_OK;
+        segment_db_end(txn);
     }
     turn_give(&spool->turn);
-    return found;
+    return code;
 }
 
 static bool is_active(struct segment *segment)
@@ -59,61 +60,74 @@ static bool is_active(struct segment *segment)
     return active;
 }
 
-static bool sealed_counts(struct segment *segment, uint64_t number, struct spool_counts *out)
+// WEIR_E_NOT_FOUND: it does not know.
+static int sealed_counts(struct segment *segment, uint64_t number, struct spool_counts *out)
 {
     struct segment_map *map;
-    if (segment_get_map(segment, &map, NULL) != WEIR_OK)
-        return false;
+    int code = segment_get_map(segment, &map, NULL);
+    if (code != WEIR_OK)
+        return code == WEIR_E_CORRUPT ? WEIR_E_NOT_FOUND : code;
     if (number <= map->record.first) {
         *out = map->record.before;
-        return true;
+        return WEIR_OK;
     }
-    MDB_txn *txn = number <= map->end ? segment_db_begin(&map->db) : NULL;
+    if (number > map->end)
+        return WEIR_E_NOT_FOUND;
+    MDB_txn *txn = segment_db_begin(&map->db);
     if (txn == NULL)
-        return false;
-    bool found = segment_db_counts(&map->db, txn, number, out);
+        return WEIR_E_NOMEM;
+    code = segment_db_counts(&map->db, txn, number, out) ? WEIR_OK : WEIR_E_NOT_FOUND;
     segment_db_end(txn);
-    return found;
+    return code;
 }
 
-// Counts at a number in [first block on disk, next_block). In a gap: those where the gap ends.
-static bool stored_counts(struct spool *spool, uint64_t number, struct spool_counts *out)
+// Counts at a number in [first block on disk, next_block). In a gap: those where the gap ends. WEIR_E_NOT_FOUND: nothing is left behind
+// it. Any other code: it cannot be told now.
+static int stored_counts(struct spool *spool, uint64_t number, struct spool_counts *out)
 {
     while (number < atomic_load(&spool->next_block)) {
         uint64_t limit;
         struct segment *segment = catalog_pin(spool, number, &limit);
-        bool found = false;
+        int code = WEIR_E_NOT_FOUND;
         if (segment != NULL) {
-            found = (is_active(segment) && active_counts(segment, number, out)) ||
-                    (!is_active(segment) && sealed_counts(segment, number, out));
+            if (is_active(segment))
+                code = active_counts(segment, number, out);
+            if (code == WEIR_E_NOT_FOUND && !is_active(segment))
+                code = sealed_counts(segment, number, out);
             segment_unpin(segment);
         }
-        if (found)
-            return true;
+        if (code != WEIR_E_NOT_FOUND)
+            return code;
         if (limit == UINT64_MAX)
             break;
         number = limit;
     }
-    return false;
+    return WEIR_E_NOT_FOUND;
 }
 
-struct mark spool_mark_at(struct spool *spool, enum weir_signal signal, uint64_t number)
+int spool_mark_at(struct spool *spool, enum weir_signal signal, uint64_t number, struct mark *out)
 {
     struct mark now = spool_now(spool, signal);
-    if (number >= now.number)
-        return now;
     struct spool_counts counts;
     struct block_header h;
-    if (border_get(spool, number, &counts))
-        return mark_of(&counts, signal, number);
-    if (newest_header(&spool->newest, number, &h))
-        return mark_of(&h.before, signal, number);
-    if (stored_counts(spool, number, &counts)) {
-        spool_note_border(spool, number, &counts);
-        return mark_of(&counts, signal, number);
+    *out = now;
+    if (number >= now.number)
+        return WEIR_OK;
+    if (border_get(spool, number, &counts)) {
+        *out = mark_of(&counts, signal, number);
+        return WEIR_OK;
     }
-    now.number = number; // nothing is left behind it
-    return now;
+    if (newest_header(&spool->newest, number, &h)) {
+        *out = mark_of(&h.before, signal, number);
+        return WEIR_OK;
+    }
+    int code = stored_counts(spool, number, &counts);
+    if (code == WEIR_OK) {
+        spool_note_border(spool, number, &counts);
+        *out = mark_of(&counts, signal, number);
+    }
+    out->number = number; // when nothing is left behind it: with the counts of now
+    return code == WEIR_E_NOT_FOUND ? WEIR_OK : code;
 }
 
 int segment_end(struct segment *segment, uint64_t limit, uint64_t *end, struct spool_counts *counts,

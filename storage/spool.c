@@ -38,6 +38,10 @@ void spool_destroy(struct spool *spool)
         segment_free(spool->doomed[i]);
     free(spool->segments);
     free(spool->doomed);
+    for (struct unsettled *at = spool->unsettled, *next; at != NULL; at = next) {
+        next = at->next; // stays pending, and is delivered again
+        free(at);
+    }
     for (size_t i = 0; i < spool->lanes_n; i++)
         free(spool->lanes[i]);
     state_close(spool->lane_state);

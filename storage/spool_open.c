@@ -247,6 +247,8 @@ static uint64_t enter_losses(struct spool *spool)
             if (lost != NULL)
                 intervals_add(lost, (struct mark){.number = first}, (struct mark){.number = stop}, &zero, &sum);
             spool_lane_lost(lane, first, stop);
+            if (set->n > 0 && set->at[0].first.number == first)
+                break; // not known now how much it is: the keeper enters it later
         }
     }
     for (size_t i = 0; lost != NULL && i < lost->n; i++)

@@ -55,6 +55,14 @@ struct spool_lane {
     uint64_t oldest_number, oldest_received_ns; // of the first pending block, as last looked up
 };
 
+// A settlement that waits, because a segment could not be read to know how much it is.
+struct unsettled {
+    struct unsettled *next;
+    struct spool_lane *lane;
+    uint64_t first, end;
+    struct spool_outcome outcome;
+};
+
 struct dead_letters; // dead_letter.c
 
 struct spool {
@@ -98,6 +106,7 @@ struct spool {
     pthread_mutex_t lanes_lock;
     struct spool_lane *lanes[STATE_LANES_MAX];
     size_t lanes_n;
+    struct unsettled *unsettled;
     unsigned settled_blocks; // since the last state commit
     bool lanes_dirty;
     bool state_was_lost;     // lanes made in this run start at the oldest block: rather twice than never
@@ -156,7 +165,9 @@ int segment_get_map(struct segment *segment, struct segment_map **out, struct we
 struct mark mark_of(const struct spool_counts *counts, enum weir_signal signal, uint64_t number);
 struct mark spool_now(struct spool *spool, enum weir_signal signal);
 void spool_note_border(struct spool *spool, uint64_t number, const struct spool_counts *counts);
-struct mark spool_mark_at(struct spool *spool, enum weir_signal signal, uint64_t number);
+// The mark at `number`, or now if that is later. WEIR_E_IO, WEIR_E_NOMEM: a segment cannot be read now, and no guess will do: a mark that
+// is too high makes a backlog look passed.
+int spool_mark_at(struct spool *spool, enum weir_signal signal, uint64_t number, struct mark *out);
 // The counts where a pinned sealed segment ends, and its end.
 int segment_end(struct segment *segment, uint64_t limit, uint64_t *end, struct spool_counts *counts,
                 struct weir_err *err);
@@ -172,6 +183,8 @@ void spool_destroy(struct spool *spool);
 int lane_load(void *ctx, const struct lane_record *record, struct weir_err *err); // a state_lane_fn; ctx: spool
 void lanes_stop_following(struct spool *spool);
 void lanes_update_passed(struct spool *spool);
+// Enters the settlements that could not be entered when they came, as far as they can now. The keeper.
+void lanes_settle_again(struct spool *spool);
 // Whether every lane has passed a sealed, pinned segment; lanes without a block in it are moved past it.
 bool lanes_passed(struct spool *spool, struct segment *segment, uint64_t limit);
 // Makes the state durable when something changed since, or `always`. WEIR_E_IO, WEIR_E_FULL: it will be tried again.

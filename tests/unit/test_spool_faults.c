@@ -335,6 +335,34 @@ Test(spool_faults, heals_when_the_disk_does)
     kit_remove_directory(dir);
 }
 
+// A delivery in a segment that cannot be opened just now: it counts later, and nothing that is pending looks passed meanwhile.
+Test(spool_faults, a_delivery_is_entered_when_its_segment_can_be_read)
+{
+    char *dir = kit_directory();
+    struct seeds seeds = {0};
+    struct kit_wait wait = KIT_WAIT;
+    struct spool *spool = kit_open(dir, 64, NULL);
+    kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    send_blocks(spool, &wait, &seeds, 0, 20, 150000);
+    cr_assert_eq(kit_join(&wait), WEIR_OK);
+    spool_close(spool);
+    spool = kit_open(dir, 64, NULL);
+    struct spool_lane *lane = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    struct spool_lane_stats before = kit_ledger(lane);
+    arm(0, FAULT_EIO, true);
+    spool_lane_settle(lane, 7, 8, &(struct spool_outcome){.delivered = kit_items(7)});
+    struct spool_lane_stats s = kit_ledger(lane);
+    atomic_store(&armed, false);
+    cr_assert_eq(s.evicted, 0);
+    cr_assert_eq(s.pending, before.pending);
+    KIT_UNTIL(kit_ledger(lane).delivered == kit_items(7));
+    s = kit_ledger(lane);
+    cr_assert_eq(s.evicted, 0);
+    cr_assert_eq(s.pending, before.pending - kit_items(7));
+    spool_close(spool);
+    kit_remove_directory(dir);
+}
+
 // The next segment has its name already when the flush of the directory fails. What the segment before it still had room for would lie
 // behind that name after a restart: nothing may be acknowledged there.
 Test(spool_faults, the_flush_of_a_name_fails)
