@@ -11,6 +11,7 @@
 #define CONNECT_MS       3000L
 #define ANSWER_MS        10000L
 #define WATCH_SECONDS    1
+#define CLEAR            "\033[H\033[2J" // home, clear
 
 static size_t on_body(char *data, size_t size, size_t count, void *out)
 {
@@ -68,12 +69,19 @@ static int show(const struct cli *cli, const char *url, const struct weir_buf *b
         return weir_fail(err, WEIR_E_INVALID, "%s: not a status of weir: %s", url, why.text);
     }
     if (watch != NULL && isatty(STDOUT_FILENO))
-        fputs("\033[H\033[2J", stdout); // home, clear
+        fputs(CLEAR, stdout);
     status_print(status, watch, stdout);
     if (watch != NULL && !isatty(STDOUT_FILENO))
         fputc('\n', stdout);
     json_decref(status);
     return WEIR_OK;
+}
+
+// What was shown is old.
+static void show_nothing(void)
+{
+    fputs(CLEAR, stdout);
+    fflush(stdout);
 }
 
 // Shows a page each second for as long as somebody watches. A relay that restarts meanwhile is waited for, but it must have
@@ -86,6 +94,8 @@ static int watch_on(const struct cli *cli, CURL *curl, const char *url, struct w
         int code = fetch(curl, url, body, error, &err);
         if (code == WEIR_OK)
             code = show(cli, url, body, &watch, &err);
+        if (code != WEIR_OK && seen && isatty(STDOUT_FILENO))
+            show_nothing();
         if (code != WEIR_OK)
             fprintf(stderr, "weir: %s\n", err.text);
         if (code != WEIR_OK && !seen)
