@@ -147,8 +147,14 @@ static int search_segment(struct search *s)
     uint64_t limit;
     struct segment *segment = catalog_pin(s->spool, s->from, &limit);
     uint64_t bound = limit < s->stop ? limit : s->stop;
-    if (segment == NULL)
-        return gap(s, bound);
+    if (segment == NULL) {
+        uint64_t passed = atomic_load(&s->spool->passed);
+        if (s->from >= passed)
+            return gap(s, bound);
+        s->from =
+            passed < bound ? passed : bound; // removed because every lane had it behind itself: nothing is missing
+        return WEIR_E_NOT_FOUND;
+    }
     pthread_mutex_lock(&s->spool->lock);
     bool active = segment == s->spool->active;
     pthread_mutex_unlock(&s->spool->lock);

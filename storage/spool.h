@@ -87,7 +87,8 @@ struct spool_outcome {
     uint64_t discarded;
 };
 // Takes [first, end) out of the lane's intervals and adds the outcome to its ledger, both in one durable step, later (100 ms or
-// 64 blocks): a crash before repeats the delivery, never skips it. Any thread. The range may be part of an interval.
+// 64 blocks): a crash before repeats the delivery, never skips it. Any thread. The range may be part of an interval. When its segment cannot be read
+// at the moment, it is entered as soon as it can.
 void spool_lane_settle(struct spool_lane *lane, uint64_t first, uint64_t end, const struct spool_outcome *outcome);
 // Makes all settlements so far durable before it returns. WEIR_E_IO.
 int spool_sync_state(struct spool *spool, struct weir_err *err);
@@ -99,9 +100,9 @@ void spool_reader_free(struct spool_reader *reader);
 // The first block of `signal` with number in [from, end). WEIR_OK: `*view`. WEIR_E_AGAIN: there is none yet; *skip_to is the
 // number below which there is certainly none, so that the caller can settle [from, *skip_to) with an empty outcome and a lane
 // without data never holds a segment. WEIR_E_CORRUPT: what lies in [from, *skip_to) is damaged or missing: the caller enters it
-// by spool_lane_lost and goes on from *skip_to. WEIR_E_NOMEM, WEIR_E_IO: try again later. No transaction and no lock is held
-// afterwards, but a sealed segment stays while a view of it lives. Sequential use is fast: the segment stays open and read
-// ahead, what is behind is dropped from memory.
+// by spool_lane_lost and goes on from *skip_to (what every lane has passed is skipped, not missing). WEIR_E_NOMEM, WEIR_E_IO:
+// try again later. No transaction and no lock is held afterwards, but a sealed segment stays while a view of it lives.
+// Sequential use is fast: the segment stays open and read ahead, what is behind is dropped from memory.
 int spool_reader_next(struct spool_reader *reader, enum weir_signal signal, uint64_t from, uint64_t end,
                       struct block_view *view, uint64_t *skip_to, struct weir_err *err);
 void block_view_release(struct block_view *view);

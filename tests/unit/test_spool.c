@@ -104,9 +104,10 @@ Test(spool, a_view_outlives_the_removal_of_its_segment)
     cr_assert_eq(kit_check_view(&view), 0);
     block_view_release(&view);
     cr_assert_null(view.pin);
-    cr_assert_eq(spool_reader_next(reader, WEIR_LOGS, 0, SPOOL_END, &view, &skip_to, NULL), WEIR_E_CORRUPT,
-                 "it is gone");
-    cr_assert_eq(skip_to, stats.first_block);
+    cr_assert_eq(spool_reader_next(reader, WEIR_LOGS, 0, SPOOL_END, &view, &skip_to, NULL), WEIR_OK,
+                 "what every lane passed is gone, and not missing");
+    cr_assert_geq(view.number, stats.first_block);
+    block_view_release(&view);
     spool_reader_free(reader);
     spool_close(spool);
     kit_remove_directory(dir);
