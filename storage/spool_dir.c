@@ -42,6 +42,20 @@ int spool_sync_directory(struct spool *spool, struct weir_err *err)
     return fsync(spool->directory_fd) == 0 ? WEIR_OK : errno_fail(err, "fsync", spool->directory);
 }
 
+int spool_sync_parent(struct spool *spool, struct weir_err *err)
+{
+    int fd = openat(spool->directory_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    // Not ours to read, or of another file system: then that of the spool is flushed as a whole.
+    int rc = fd >= 0 ? fsync(fd) : syncfs(spool->directory_fd);
+    if (rc != 0 && errno != EROFS && errno != EINVAL)
+        rc = errno_fail(err, "fsync the directory above", spool->directory);
+    else
+        rc = WEIR_OK;
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
 int spool_set_aside(struct spool *spool, const char *name, struct weir_err *err)
 {
     char aside[256];

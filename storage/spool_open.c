@@ -29,6 +29,9 @@ static int check_options(const struct spool_options *o, struct weir_err *err)
     if (o->segment_bytes < MIB || o->segment_bytes > 1024ull * MIB || o->segment_bytes % MIB != 0)
         return weir_fail(err, WEIR_E_INVALID, "segment size %llu: 1 MiB to 1 GiB, a multiple of 1 MiB",
                          (unsigned long long)o->segment_bytes);
+    if (sysconf(_SC_PAGESIZE) != SEGMENT_PAGE) // LMDB would make files of other pages than the format has
+        return weir_fail(err, WEIR_E_INVALID, "this machine's memory pages have %ld bytes: the spool needs pages of %u",
+                         sysconf(_SC_PAGESIZE), SEGMENT_PAGE);
     uint64_t least = STATE_BYTES + 3 * o->segment_bytes;
     if (o->max_bytes < least)
         return weir_fail(
@@ -172,6 +175,8 @@ static int make_state(struct spool *spool, struct weir_err *err)
     if (code == WEIR_OK)
         code = spool_path(spool, "state.tmp", temporary, err);
     if (code == WEIR_OK)
+        code = spool_sync_parent(spool, err);
+    if (code == WEIR_OK)
         code = state_create(temporary, &spool->lane_state, err);
     if (code == WEIR_OK && rename(temporary, path) != 0)
         code = errno_fail(err, "rename to", path);
@@ -212,9 +217,11 @@ static int find_position(struct spool *spool, const struct state_record *state, 
         struct segment_map *map;
         last->refs++;
         int code = segment_get_map(last, &map, err);
-        // Equal: the state's counts do not depend on the last block's header.
+        // Equal: the state's counts do not depend on the last block's header. Nor do they go back, whatever headers are damaged: lanes
+        // subtract from them.
         if (code == WEIR_OK && map->end > state->next_block) {
-            spool->counts = map->end_counts;
+            if (map->end_counts.stored_bytes > state->counts.stored_bytes)
+                spool->counts = map->end_counts;
             atomic_store(&spool->next_block, map->end);
         }
         char path[SPOOL_PATH_MAX];

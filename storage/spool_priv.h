@@ -137,6 +137,8 @@ struct spool {
 int spool_path(const struct spool *spool, const char *name, char out[SPOOL_PATH_MAX], struct weir_err *err);
 int spool_segment_path(const struct spool *spool, uint64_t first, char out[SPOOL_PATH_MAX], struct weir_err *err);
 int spool_sync_directory(struct spool *spool, struct weir_err *err);
+// Makes the directory's own name durable: before anything in a new spool is.
+int spool_sync_parent(struct spool *spool, struct weir_err *err);
 // Number in a segment's name; false: it is not one.
 bool spool_segment_number(const char *name, uint64_t *first);
 int spool_set_aside(struct spool *spool, const char *name, struct weir_err *err); // to <name>.damaged
