@@ -116,7 +116,7 @@ int listener_bind(struct listener *listener, const char *endpoint, struct weir_e
     listener->fd = -1;
     if (endpoint == NULL || strcmp(endpoint, "off") == 0)
         return WEIR_OK;
-    char host[HOST_BYTES];
+    char host[HOST_BYTES] = "";
     const char *port = NULL;
     int code = split_endpoint(endpoint, host, &port, err);
     if (code != WEIR_OK)
