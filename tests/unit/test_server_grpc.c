@@ -519,14 +519,16 @@ Test(server_grpc, refusals_that_nobody_reads_are_not_piled_up)
     int fd = rig_connect_buffered(server_grpc_address(rig->server), 4096);
     rig_send(fd, NGHTTP2_CLIENT_MAGIC "\0\0\0\4\0\0\0\0", NGHTTP2_CLIENT_MAGIC_LEN + 9);
     // :method POST, :scheme http, :path /, :authority x; the body does not come
-    uint8_t block[1024 * 15];
+    static const uint8_t headers[15] = {
+        0, 0, 6, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 0, 0, 0, 0, 0x83, 0x86, 0x84, 1, 1, 'x'};
+    uint8_t block[1024 * sizeof(headers)];
     size_t sent = 0;
     int32_t id = 1;
     ssize_t n = 1;
     while (n > 0) {
-        for (size_t i = 0; i < sizeof(block); i += 15, id += 2) {
+        for (size_t i = 0; i < sizeof(block); i += sizeof(headers), id += 2) {
             const uint8_t id_bytes[4] = {(uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id};
-            memcpy(block + i, "\0\0\6\1\4????\x83\x86\x84\1\1x", 15);
+            memcpy(block + i, headers, sizeof(headers));
             memcpy(block + i + 5, id_bytes, sizeof(id_bytes));
         }
         for (size_t at = 0; at < sizeof(block) && n > 0; at += (size_t)n)
