@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "relay/config_table.h"
+#include "storage/spool.h"
 
 #define MiB (UINT64_C(1) << 20)
 
@@ -49,15 +50,15 @@ static void check_spool(struct config_loader *loader)
 {
     const struct config *config = loader->config;
     uint64_t segment = config->spool.segment_size_bytes;
-    char size[CONFIG_NUMBER_TEXT], max[CONFIG_NUMBER_TEXT];
+    char size[CONFIG_NUMBER_TEXT], min[CONFIG_NUMBER_TEXT], max[CONFIG_NUMBER_TEXT];
     if (!is_right(loader, "spool.segment_size", 0))
         return;
     config_size_format(segment, size);
     if (segment % MiB != 0)
         complain(loader, "spool.segment_size", 0, "%s is not a multiple of 1MiB", size);
-    else if (is_right(loader, "spool.max_size", 0) && segment > config->spool.max_size_bytes / 3)
-        // One segment is written, one is prepared, and one can be drained and unlinked meanwhile.
-        complain(loader, "spool.segment_size", 0, "%s is more than a third of spool.max_size (%s)", size,
+    else if (is_right(loader, "spool.max_size", 0) && spool_bytes_min(segment) > config->spool.max_size_bytes)
+        complain(loader, "spool.segment_size", 0, "%s needs a spool.max_size of %s at least; it is %s", size,
+                 config_size_format(spool_bytes_min(segment), min),
                  config_size_format(config->spool.max_size_bytes, max));
 }
 

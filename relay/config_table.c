@@ -50,7 +50,7 @@ const struct config_row config_rows[] = {
     {GLOBAL("spool.max_size", SIZE, spool.max_size_bytes), "10GiB", 3 * MiB, PiB, NULL,
      "of disk, all files of the spool together"},
     {GLOBAL("spool.segment_size", SIZE, spool.segment_size_bytes), "64MiB", MiB, GiB, NULL,
-     "of one spool file: a multiple of 1MiB, at most a third of max_size"},
+     "of one spool file: a multiple of 1MiB, three of them and 4MiB fit into max_size"},
     {GLOBAL("spool.max_unwritten", SIZE, spool.max_unwritten_bytes), "64MiB", MiB, 64 * GiB, NULL,
      "memory promised to requests that are not yet durable"},
     {GLOBAL("spool.allow_network_filesystem", BOOL, spool.allow_network_filesystem), "false", 0, 0, NULL,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The flow of one request: admission, deframing, decompression, validation. See ingest.h for the picture.
 #include "relay/ingest_priv.h"
+#include "relay/log.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -117,9 +118,22 @@ static void count_refusal(struct ingest *ingest, enum exchange_transport transpo
     add(&ingest->counters.refused[transport][signal][why], 1);
 }
 
+// What is refused for good its sender drops: a person should hear who sends what. Refusals that pass are told by what causes them.
+static void tell_refusal(const struct request *request, enum refusal why, const char *text)
+{
+    static struct log_limit limit = LOG_LIMIT(10000);
+    if (refusal_rows[why].retry_after_ms > 0 || request->exchange == NULL)
+        return;
+    log_event_limited(&limit, LOG_WARN, "request_refused", "a request was refused for good: its sender will drop it",
+                      LOG_STR("reason", refusal_rows[why].reason), LOG_STR("peer", request->exchange->peer),
+                      LOG_STR("signal", request->signal < WEIR_SIGNALS ? weir_signal_name(request->signal) : ""),
+                      LOG_STR("error", text));
+}
+
 void ingest_request_refuse(struct request *request, enum refusal why, const char *text)
 {
     count_refusal(request->ingest, request->transport, request->signal, why);
+    tell_refusal(request, why, text);
     struct exchange *exchange = request->exchange;
     ingest_request_free(request);
     if (exchange != NULL)

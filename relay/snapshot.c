@@ -33,8 +33,11 @@ void snapshot_conclude_upstream(struct snapshot_upstream *upstream)
         if (oldest != 0 && (upstream->oldest_received_unix_ns == 0 || oldest < upstream->oldest_received_unix_ns))
             upstream->oldest_received_unix_ns = oldest;
     }
-    upstream->eta_seconds =
-        rate_eta_seconds(upstream->backlog_items, upstream->rates.in_items, upstream->rates.out_items);
+    // While nothing goes out, rates that still fade away say nothing of when the backlog will be gone.
+    enum replay_state state = upstream->replay.state;
+    bool moving = state == REPLAY_IDLE || state == REPLAY_DELIVERING || state == REPLAY_REPLAYING;
+    double eta_seconds = rate_eta_seconds(upstream->backlog_items, upstream->rates.in_items, upstream->rates.out_items);
+    upstream->eta_seconds = moving || upstream->backlog_items == 0 ? eta_seconds : RATE_UNKNOWN;
 }
 
 // The spool grows as fast as its slowest upstream falls behind; segments come and go in steps far too coarse to be measured.

@@ -30,6 +30,9 @@ struct spool_options {
     void *ctx;
 };
 
+// The least max_bytes for segments of that size: one is written, one is prepared, one is drained and unlinked meanwhile; and the state.
+uint64_t spool_bytes_min(uint64_t segment_bytes);
+
 // What start-up found and did, for the log.
 struct spool_report {
     uint64_t first_block, next_block;

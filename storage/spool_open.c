@@ -24,6 +24,11 @@ struct findings {
     uint64_t damaged[STATE_LANES_MAX + 1];
 };
 
+uint64_t spool_bytes_min(uint64_t segment_bytes)
+{
+    return STATE_BYTES + 3 * segment_bytes;
+}
+
 static int check_options(const struct spool_options *o, struct weir_err *err)
 {
     if (o->segment_bytes < MIB || o->segment_bytes > 1024ull * MIB || o->segment_bytes % MIB != 0)
@@ -32,7 +37,7 @@ static int check_options(const struct spool_options *o, struct weir_err *err)
     if (sysconf(_SC_PAGESIZE) != SEGMENT_PAGE) // LMDB would make files of other pages than the format has
         return weir_fail(err, WEIR_E_INVALID, "this machine's memory pages have %ld bytes: the spool needs pages of %u",
                          sysconf(_SC_PAGESIZE), SEGMENT_PAGE);
-    uint64_t least = STATE_BYTES + 3 * o->segment_bytes;
+    uint64_t least = spool_bytes_min(o->segment_bytes);
     if (o->max_bytes < least)
         return weir_fail(
             err, WEIR_E_INVALID, "spool size %llu: at least %llu with segments of %llu (three of them, and the state)",

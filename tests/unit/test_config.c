@@ -182,7 +182,7 @@ Test(yaml, checks_across_keys)
         {UP "receiver: {grpc: {endpoint: off}, http: {endpoint: off}}",
          "t.yaml:2:52: receiver.http.endpoint: receiver.grpc.endpoint is off, too: nothing could come in\n"},
         {UP "spool: {max_size: 100MiB}",
-         "t.yaml: spool.segment_size: 64MiB is more than a third of spool.max_size (100MiB)\n"},
+         "t.yaml: spool.segment_size: 64MiB needs a spool.max_size of 196MiB at least; it is 100MiB\n"},
         {UP "spool: {segment_size: 1500KiB}", "t.yaml:2:23: spool.segment_size: 1500KiB is not a multiple of 1MiB\n"},
         {UP "receiver: {max_request_size: 65MiB}", "t.yaml:2:30: receiver.max_request_size: 65MiB is more than "
                                                    "spool.max_unwritten (64MiB): such a request could never be "

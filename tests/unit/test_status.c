@@ -60,7 +60,7 @@ Test(status, has_every_member_of_the_contract)
         {"upstreams.0.last_error.code", JSON_STRING},
         {"upstreams.0.last_error.message", JSON_STRING},
         {"upstreams.0.next_attempt_seconds", JSON_REAL},
-        {"upstreams.0.eta_seconds", JSON_REAL},
+        {"upstreams.0.eta_seconds", JSON_NULL},
         {"upstreams.0.backlog.items", JSON_INTEGER},
         {"upstreams.0.backlog.bytes", JSON_INTEGER},
         {"upstreams.0.backlog.oldest_age_seconds", JSON_REAL},
@@ -131,10 +131,16 @@ Test(status, shows_the_numbers)
     expect_number(status, "upstreams.0.backlog.items", 900);
     expect_number(status, "upstreams.0.backlog.bytes", 90000);
     expect_number(status, "upstreams.0.backlog.oldest_age_seconds", 60);
-    expect_number(status, "upstreams.0.eta_seconds", 30); // 900 / (40 - 10)
+    cr_expect(json_is_null(at(status, "upstreams.0.eta_seconds")), "nothing goes out: the rates of before do not tell");
     expect_number(status, "upstreams.0.lanes.metrics.intervals.0.1", 40);
     expect_number(status, "upstreams.0.lanes.metrics.intervals.1.1", 99); // open end: the spool's
     cr_assert_null(at(status, "upstreams.0.lanes.logs"), "a lane that the upstream does not have");
+    json_decref(status);
+
+    snap.upstreams[0].replay.state = REPLAY_REPLAYING;
+    snapshot_conclude_upstream(&snap.upstreams[0]);
+    status = status_json(&snap);
+    expect_number(status, "upstreams.0.eta_seconds", 30); // 900 / (40 - 10)
     json_decref(status);
 }
 
