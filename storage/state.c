@@ -12,6 +12,8 @@
 #define LANE_HEAD_BYTES    112u
 #define MARK_BYTES         32u
 #define LANE_BYTES_MAX     (LANE_HEAD_BYTES + INTERVALS_MAX * 2 * MARK_BYTES + 8u)
+// A commit that writes all lanes anew, with all their intervals, needs the room of three such states. That much is never allocated ahead.
+#define STATE_MAP_BYTES (2u * STATE_BYTES)
 
 struct state {
     MDB_env *env;
@@ -98,7 +100,7 @@ static int state_env(const char *path, struct state **out, struct weir_err *err)
         return weir_fail(err, WEIR_E_NOMEM, "%s: out of memory", path);
     int rc = mdb_env_create(&state->env);
     if (rc == 0)
-        rc = mdb_env_set_mapsize(state->env, STATE_BYTES);
+        rc = mdb_env_set_mapsize(state->env, STATE_MAP_BYTES);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(state->env, 1);
     if (rc == 0)

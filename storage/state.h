@@ -10,7 +10,7 @@
 
 #define STATE_BYTES (4u * 1024u * 1024u)
 #define STATE_LANES_MAX                                                                                                \
-    192u // 32 upstreams of 4 signals, and as many of a former configuration as fit: with every interval used, half of STATE_BYTES
+    192u // 32 upstreams of 4 signals, and as many of a former configuration as fit: with every interval used, more than half of STATE_BYTES
 #define STATE_UPSTREAM_BYTES 255u // of a name
 
 struct lane_record {
