@@ -144,6 +144,10 @@ int block_header_get(struct weir_slice value, struct block_header *out, struct w
     if (weir_get_u32(p + 8) != BLOCK_HEADER_BYTES || p[AT_SIGNAL] >= WEIR_SIGNALS || out->codec > BLOCK_CODEC_ZSTD)
         return weir_fail(err, WEIR_E_CORRUPT, "block %llu: signal %u, codec %u", (unsigned long long)out->number,
                          p[AT_SIGNAL], p[AT_CODEC]);
+    // A reader makes room for the table: each request has at least two bytes in it.
+    if (out->requests == 0 || out->requests > BLOCK_REQUESTS_MAX || out->requests > out->table_bytes / 2)
+        return weir_fail(err, WEIR_E_CORRUPT, "block %llu: %u requests in a table of %u bytes",
+                         (unsigned long long)out->number, out->requests, out->table_bytes);
     uint64_t rest = value.len - BLOCK_HEADER_BYTES;
     if (value.len > BLOCK_VALUE_MAX || out->frame_bytes > rest || out->raw_bytes > BLOCK_RAW_BYTES_MAX ||
         (uint64_t)out->envelope_bytes + out->table_bytes + out->frame_bytes != rest)
