@@ -147,10 +147,11 @@ static void log_state(struct replay *replay, enum replay_state before, enum repl
         replay->backlog_told = true;
         replay->backlog_news = false;
     }
+    uint64_t wait_ms = wait_ns / 1000000;
     log_event(news ? LOG_INFO : LOG_DEBUG, "upstream_state", message, LOG_STR("upstream", replay->upstream->name),
               LOG_STR("from", replay_state_name(before)), LOG_STR("to", replay_state_name(state)),
               LOG_U64("pending_items", pending_items(replay)),
-              wait_ns > 0 ? LOG_F64("next_attempt_seconds", (double)(wait_ns / 1000000) / 1e3) : (struct log_field){0});
+              wait_ms > 0 ? LOG_F64("next_attempt_seconds", (double)wait_ms / 1e3) : (struct log_field){0});
 }
 
 // The upstream's state is that of its lane that needs a person most: the enum is in that order but for replaying and delivering.
