@@ -347,8 +347,10 @@ void replay_free(struct replay *replay)
         return;
     assert(!replay->started);
     client_free(replay->client); // ends what is left with CLIENT_E_CANCELLED
-    for (int i = 0; i < WEIR_SIGNALS; i++)
+    for (int i = 0; i < WEIR_SIGNALS; i++) {
         split_dispose(&replay->lanes[i].split);
+        free(replay->lanes[i].path);
+    }
     while (replay->spare != NULL) {
         struct export *export = replay->spare;
         replay->spare = export->next;

@@ -105,7 +105,6 @@ static void build_head(struct export *export)
     struct client_header *headers = export->headers;
     size_t count = 0;
     if (grpc) {
-        snprintf(export->path, sizeof(export->path), "%s", otlp_services[export->lane->signal].grpc_path);
         grpc_timeout_format(upstream->timeout_ms * 1000000, export->timeout);
         headers[count++] = (struct client_header){"content-type", "application/grpc"};
         headers[count++] = (struct client_header){"grpc-timeout", export->timeout};
@@ -113,8 +112,6 @@ static void build_head(struct export *export)
         if (export->encoding != ENCODING_IDENTITY)
             headers[count++] = (struct client_header){"grpc-encoding", encoding_name(export->encoding)};
     } else {
-        snprintf(export->path, sizeof(export->path), "%s%s", upstream->target.base_path,
-                 otlp_services[export->lane->signal].http_path);
         headers[count++] = (struct client_header){"content-type", "application/x-protobuf"}; // exactly so (U25)
         if (export->encoding != ENCODING_IDENTITY)
             headers[count++] = (struct client_header){"content-encoding", encoding_name(export->encoding)};
@@ -129,7 +126,7 @@ static void build_head(struct export *export)
     headers[count++] = (struct client_header){"weir-batch", export->batch_id};
     for (size_t i = 0; i < upstream->headers.count; i++)
         headers[count++] = (struct client_header){upstream->headers.items[i].name, upstream->headers.items[i].value};
-    export->call.path = export->path;
+    export->call.path = export->lane->path;
     export->call.headers = headers;
     export->call.header_count = count;
     export->call.timeout_ns = upstream->timeout_ms * 1000000;

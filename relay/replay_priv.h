@@ -40,7 +40,7 @@ struct export
     uint8_t prefix[GRPC_PREFIX_LEN];
     struct weir_slice ranges[EXPORT_BLOCKS_MAX + 1];
     struct client_header headers[EXPORT_HEADERS_MAX];
-    char path[512], timeout[16], batch_id[128];
+    char timeout[16], batch_id[128];
     uint64_t started_ns;
 };
 
@@ -65,6 +65,7 @@ struct replay_lane {
     struct replay *replay;
     enum weir_signal signal;
     struct spool_lane *spool_lane;
+    char *path; // of its exports: an endpoint's base path and the signal's
     struct todo todo;
     uint64_t single_until; // below it, one block an export: something there was refused
     uint64_t split_until;  // below it, in parts of a block: a single block was refused

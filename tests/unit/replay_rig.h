@@ -196,8 +196,10 @@ static inline void rig_end(void *ctx, struct exchange *exchange)
     bool grpc = exchange->transport == EXCHANGE_GRPC;
     char encoding[32];
     const char *path = (const char *)exchange->path.data;
+    size_t base = strlen(rig->upstream.target.base_path);
+    cr_assert(exchange->path.len > base && memcmp(path, rig->upstream.target.base_path, base) == 0);
     cr_assert(grpc ? otlp_signal_by_grpc_path(path, exchange->path.len, &seen.signal)
-                   : otlp_signal_by_http_path(path, exchange->path.len, &seen.signal));
+                   : otlp_signal_by_http_path(path + base, exchange->path.len - base, &seen.signal));
     rig_copy_header(encoding, sizeof(encoding), exchange, grpc ? "grpc-encoding" : "content-encoding");
     rig_copy_header(seen.batch, sizeof(seen.batch), exchange, "weir-batch");
     cr_assert(encoding_by_name(encoding, strlen(encoding), &seen.encoding));
@@ -354,8 +356,9 @@ static inline struct replay_rig *rig_new(struct config_upstream upstream)
     rig->upstream = upstream;
     struct config_upstream *up = &rig->upstream;
     up->name = name;
-    up->endpoint = up->target.base_path = up->tls.ca_file = up->tls.cert_file = up->tls.key_file = up->tls.server_name =
-        empty;
+    if (up->target.base_path == NULL)
+        up->target.base_path = empty;
+    up->endpoint = up->tls.ca_file = up->tls.cert_file = up->tls.key_file = up->tls.server_name = empty;
     up->target.host = host;
     up->start = CONFIG_START_OLDEST;
     if (up->target.protocol == CONFIG_PROTOCOL_AUTO)

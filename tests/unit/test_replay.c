@@ -62,6 +62,21 @@ Test(replay, encodes_anew_for_others)
     }
 }
 
+// An endpoint may have 2048 characters: what was cut from it would be another URL.
+Test(replay, sends_to_the_whole_of_a_long_base_path)
+{
+    static char base[1500];
+    memset(base, 'b', sizeof(base) - 1);
+    base[0] = '/';
+    struct replay_rig *rig =
+        rig_new((struct config_upstream){.target = {.protocol = CONFIG_PROTOCOL_HTTP, .base_path = base}});
+    rig_append(rig, WEIR_METRICS, 0, 3, 200);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_METRICS);
+    rig_expect_each_once(rig, 3);
+    rig_free(rig);
+}
+
 Test(replay, never_joins_profiles)
 {
     struct replay_rig *rig = rig_new((struct config_upstream){0});
