@@ -16,6 +16,28 @@ struct spool;
 struct spool_lane;
 struct spool_reader;
 
+// --- what a person must be told ----------------------------------------------------------------------------------------
+
+// Why data left a lane undelivered.
+enum spool_loss { SPOOL_LOSS_FULL, SPOOL_LOSS_AGE, SPOOL_LOSS_DAMAGE };
+#define SPOOL_LOSSES 3
+enum spool_event_kind {
+    SPOOL_EVENT_EVICTED, // a lane lost data: it is in the ledger's `evicted` already
+    SPOOL_EVENT_DAMAGED, // a file is damaged: found at start, by a reader or by the keeper's scrubbing
+};
+// Valid during the callback.
+struct spool_event {
+    enum spool_event_kind kind;
+    uint64_t first, end; // block numbers [first, end) it is about
+    const char *text;    // DAMAGED: the file's name, what is wrong with it and what happens next; else NULL
+    // EVICTED
+    const char *upstream;
+    enum weir_signal signal;
+    enum spool_loss loss;
+    uint64_t items;
+    uint64_t received_first_ns, received_last_ns; // of the lost blocks, Unix ns, as far as known; 0: not known
+};
+
 // --- life ------------------------------------------------------------------------------------------------------------
 
 struct spool_options {
@@ -24,9 +46,17 @@ struct spool_options {
     uint64_t segment_bytes;     // 1 MiB (tests) … 1 GiB, multiple of 1 MiB
     uint64_t dead_letter_bytes; // of disk, part of max_bytes; 0: an eighth of max_bytes
     bool allow_network_filesystem;
-    const char *holder; // written into LOCK, e.g. "weir pid 12 on host-a"
+    // Retention. Segments go whole: one is too old when its newest block is.
+    bool evict_oldest; // when there is no room: the oldest segment goes, delivered or not, instead of refusing new data
+    uint64_t max_age_ns; // since its receipt, 0: no limit; older data goes, delivered or not
+    uint64_t
+        keep_delivered_ns; // what every lane has passed stays so long for a replay, as far as there is room; 0: it goes at once
+    uint64_t (*unix_ns)(void); // the wall clock that ages are measured with; NULL: the system's
+    const char *holder;        // written into LOCK, e.g. "weir pid 12 on host-a"
     // Called by the writer thread after each commit, when new blocks can be read. Must not block. May be NULL.
     void (*on_commit)(void *ctx);
+    // Called by any thread of the spool and by the caller of spool_open, no lock held, for what a person must be told. May be NULL.
+    void (*on_event)(void *ctx, const struct spool_event *event);
     void *ctx;
 };
 
@@ -96,6 +126,25 @@ void spool_lane_settle(struct spool_lane *lane, uint64_t first, uint64_t end, co
 // Makes all settlements so far durable before it returns. WEIR_E_IO.
 int spool_sync_state(struct spool *spool, struct weir_err *err);
 
+// --- the past ----------------------------------------------------------------------------------------------------------
+
+// What a replay adds to a lane.
+struct spool_replay {
+    uint64_t first, end; // numbers, as narrow as the files that there are allow; equal: nothing is there any more
+    uint64_t blocks, items,
+        raw_bytes; // of the lane's signal that files hold in there and that the lane has not pending already
+    uint64_t received_first_ns, received_last_ns;
+};
+// The numbers of the blocks that were received in [since, until), Unix ns, as far as files hold them. Exact to the block while the wall
+// clock went forward. WEIR_E_NOT_FOUND: none. WEIR_E_IO.
+int spool_find_received(struct spool *spool, uint64_t since_ns, uint64_t until_ns, uint64_t *first, uint64_t *end,
+                        struct weir_err *err);
+// Adds to the lane's intervals what files hold of its signal in [first, end) and is not pending: it is delivered again. The ledger's
+// accepted and pending grow by it. Durable when it returns, unless `dry_run`, which only counts. Any thread. WEIR_E_NOT_FOUND: nothing
+// is there; WEIR_E_LIMIT: the lane has too many intervals; WEIR_E_IO: nothing was added.
+int spool_lane_replay(struct spool_lane *lane, uint64_t first, uint64_t end, bool dry_run, struct spool_replay *out,
+                      struct weir_err *err);
+
 // --- out: one reader a thread ----------------------------------------------------------------------------------------
 
 struct spool_reader *spool_reader_new(struct spool *spool);
@@ -109,7 +158,7 @@ void spool_reader_free(struct spool_reader *reader);
 int spool_reader_next(struct spool_reader *reader, enum weir_signal signal, uint64_t from, uint64_t end,
                       struct block_view *view, uint64_t *skip_to, struct weir_err *err);
 void block_view_release(struct block_view *view);
-// Enters a damaged or missing stretch into the lane's ledger as evicted and takes it out of its intervals. The number of items comes
+// Enters a damaged or missing stretch into the lane's ledger as evicted (SPOOL_LOSS_DAMAGE) and takes it out of its intervals. The number of items comes
 // from the cumulative counts around it, so that the ledger still adds up. Returns the items lost.
 uint64_t spool_lane_lost(struct spool_lane *lane, uint64_t first, uint64_t end);
 
@@ -157,14 +206,22 @@ struct spool_stats {
     struct spool_histogram commit_seconds, requests_per_commit;
     uint64_t items_total[WEIR_SIGNALS], raw_bytes_by_signal[WEIR_SIGNALS]; // accepted since the spool began
     uint64_t dead_letter_requests, dead_letter_items, dead_letter_bytes;
+    uint64_t kept_bytes;           // of used_bytes: delivered and kept for a replay; goes first when room is needed
+    uint32_t damaged_files;        // in the directory: set aside, or found damaged and still being read
+    uint64_t scrubbed_bytes_total; // read and checked by the keeper since start
+    uint64_t scrub_finished_ns;    // Unix ns: when it last had been through all sealed segments; 0: not yet
 };
 void spool_stats_get(struct spool *spool, struct spool_stats *out);
 
 struct spool_lane_stats {
     uint64_t accepted, delivered, pending, dead_lettered, evicted, discarded; // items
     uint64_t rejected_by_upstream;
-    uint64_t pending_bytes;      // raw
-    uint64_t oldest_received_ns; // of the first pending block; 0 when nothing is pending
+    uint64_t evicted_by[SPOOL_LOSSES]; // items; their sum is `evicted`
+    uint64_t evicted_received_first_ns,
+        evicted_received_last_ns; // of all that was evicted, Unix ns; 0: nothing, or not known
+    uint64_t replayed;            // items that were added by spool_lane_replay, part of accepted
+    uint64_t pending_bytes;       // raw
+    uint64_t oldest_received_ns;  // of the first pending block; 0 when nothing is pending
 };
 void spool_lane_stats_get(struct spool_lane *lane, struct spool_lane_stats *out);
 
