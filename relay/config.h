@@ -24,6 +24,7 @@ enum config_compression {
     CONFIG_COMPRESSION_NONE
 };
 enum config_order { CONFIG_ORDER_STRICT = 0, CONFIG_ORDER_RELAXED };
+enum config_full { CONFIG_FULL_REFUSE = 0, CONFIG_FULL_EVICT_OLDEST };
 enum config_start { CONFIG_START_NOW = 0, CONFIG_START_OLDEST };
 enum config_tls_version { CONFIG_TLS_1_2 = 0, CONFIG_TLS_1_3 };
 
@@ -66,6 +67,7 @@ struct config_upstream {
     struct {
         uint64_t initial_ms, max_ms;
     } retry;
+    uint64_t max_data_age_ms; // since its receipt; older data becomes dead letters; 0: no limit
     enum config_start start;
 };
 
@@ -81,6 +83,9 @@ struct config {
     struct {
         char *directory;
         uint64_t max_size_bytes; // of disk, all files together
+        uint64_t max_age_ms;     // 0: no limit
+        enum config_full when_full;
+        uint64_t keep_delivered_ms;
         uint64_t segment_size_bytes;
         uint64_t max_unwritten_bytes; // memory promised to requests that are not yet durable
         bool allow_network_filesystem;
@@ -88,7 +93,11 @@ struct config {
     struct config_upstream upstreams[CONFIG_MAX_UPSTREAMS];
     size_t upstream_count; // at least 1 after config_load
     struct {
-        char *endpoint; // "off": none
+        uint64_t max_size_bytes; // of disk, part of spool.max_size
+    } dead_letters;
+    struct {
+        char *endpoint;   // "off": none
+        char *token_file; // "": none
     } admin;
     struct {
         enum log_level level;

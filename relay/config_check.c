@@ -62,6 +62,43 @@ static void check_spool(struct config_loader *loader)
                  config_size_format(config->spool.max_size_bytes, max));
 }
 
+static void check_retention(struct config_loader *loader)
+{
+    const struct config *config = loader->config;
+    char kept[CONFIG_NUMBER_TEXT], age[CONFIG_NUMBER_TEXT];
+    uint64_t max_age_ms = config->spool.max_age_ms;
+    if (max_age_ms == 0 || !is_right(loader, "spool.max_age", 0))
+        return;
+    config_duration_format(max_age_ms, age);
+    if (is_right(loader, "spool.keep_delivered", 0) && config->spool.keep_delivered_ms > max_age_ms)
+        complain(loader, "spool.keep_delivered", 0, "%s is more than spool.max_age (%s): nothing is kept that long",
+                 config_duration_format(config->spool.keep_delivered_ms, kept), age);
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        static const char key[] = CONFIG_UPSTREAM "max_data_age";
+        if (is_right(loader, key, i) && config->upstreams[i].max_data_age_ms > max_age_ms)
+            complain(loader, key, i, "%s is more than spool.max_age (%s): data is evicted before it is as old",
+                     config_duration_format(config->upstreams[i].max_data_age_ms, kept), age);
+    }
+}
+
+// The default gives way to a small spool; what somebody asks for must fit. An eighth always does: that is what the default becomes.
+static void check_dead_letters(struct config_loader *loader)
+{
+    static const char key[] = "dead_letters.max_size";
+    struct config *config = loader->config;
+    uint64_t *letters = &config->dead_letters.max_size_bytes, max = config->spool.max_size_bytes;
+    uint64_t segments = spool_bytes_min(config->spool.segment_size_bytes);
+    char size[CONFIG_NUMBER_TEXT], need[CONFIG_NUMBER_TEXT], room[CONFIG_NUMBER_TEXT];
+    if (!is_right(loader, key, 0) || !is_right(loader, "spool.max_size", 0) ||
+        !is_right(loader, "spool.segment_size", 0) || *letters <= max / 8)
+        return;
+    if (!config_place_of(loader, config_row_find(key), CONFIG_GLOBAL)->given)
+        *letters = max / 8;
+    else if (*letters > max || segments > max - *letters)
+        complain(loader, key, 0, "%s leaves too little of spool.max_size (%s): the spool's other files need %s",
+                 config_size_format(*letters, size), config_size_format(max, room), config_size_format(segments, need));
+}
+
 static void check_name(struct config_loader *loader, size_t upstream)
 {
     static const char key[] = CONFIG_UPSTREAM "name";
@@ -139,6 +176,8 @@ void config_check(struct config_loader *loader)
         return;
     check_receiver(loader);
     check_spool(loader);
+    check_retention(loader);
+    check_dead_letters(loader);
     for (size_t i = 0; i < loader->config->upstream_count; i++) {
         check_name(loader, i);
         check_endpoint(loader, i);

@@ -11,6 +11,7 @@
 #define PiB (UINT64_C(1) << 50)
 #define S   UINT64_C(1000) // in ms
 #define H   (3600 * S)
+#define D   (24 * H)
 
 #define GLOBAL(key, type, field)   "" key, CONFIG_##type, offsetof(struct config, field)
 #define UPSTREAM(key, type, field) CONFIG_UPSTREAM key, CONFIG_##type, offsetof(struct config_upstream, field)
@@ -24,6 +25,7 @@ static const char *const signals[] = {"traces", "metrics", "logs", "profiles", N
 static const char *const compressions[] = {"auto", "zstd", "gzip", "none", NULL};
 static const char *const tls_versions[] = {"1.2", "1.3", NULL};
 static const char *const orders[] = {"strict", "relaxed", NULL};
+static const char *const fulls[] = {"refuse", "evict_oldest", NULL};
 static const char *const starts[] = {"now", "oldest", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const formats[] = {"text", "json", NULL};
@@ -49,6 +51,12 @@ const struct config_row config_rows[] = {
      "where data waits; made when missing, its parent must exist"},
     {GLOBAL("spool.max_size", SIZE, spool.max_size_bytes), "10GiB", 3 * MiB, PiB, NULL,
      "of disk, all files of the spool together"},
+    {GLOBAL("spool.max_age", DURATION, spool.max_age_ms), "0s", 0, 3650 * D, NULL,
+     "older data goes, delivered or not, and is counted as evicted; 0s: no limit"},
+    {GLOBAL("spool.when_full", ENUM, spool.when_full), "refuse", 0, 0, fulls,
+     "at max_size: refuse new data with a delay, or evict_oldest, delivered or not"},
+    {GLOBAL("spool.keep_delivered", DURATION, spool.keep_delivered_ms), "0s", 0, 3650 * D, NULL,
+     "how long delivered data stays for `weir replay`, as far as there is room"},
     {GLOBAL("spool.segment_size", SIZE, spool.segment_size_bytes), "64MiB", MiB, GiB, NULL,
      "of one spool file: a multiple of 1MiB, three of them and 4MiB fit into max_size"},
     {GLOBAL("spool.max_unwritten", SIZE, spool.max_unwritten_bytes), "64MiB", MiB, 64 * GiB, NULL,
@@ -94,11 +102,18 @@ const struct config_row config_rows[] = {
      "wait after the first failure; it grows from there, with jitter"},
     {UPSTREAM("retry.max", DURATION, retry.max_ms), "30s", 10, 24 * H, NULL,
      "longest wait between two attempts; attempts never end"},
+    {UPSTREAM("max_data_age", DURATION, max_data_age_ms), "0s", 0, 3650 * D, NULL,
+     "data received longer ago goes to the dead letters instead of the upstream; 0s: no limit"},
     {UPSTREAM("start", ENUM, start), "now", 0, 0, starts,
      "a new upstream gets data from now on, or from the oldest in the spool"},
 
+    {GLOBAL("dead_letters.max_size", SIZE, dead_letters.max_size_bytes), "1GiB", 64 * KiB, PiB, NULL,
+     "of disk, part of spool.max_size; by default not more than an eighth of that"},
+
     {GLOBAL("admin.endpoint", LISTEN, admin.endpoint), "127.0.0.1:9464", 0, 255, NULL,
      "where status, metrics and health are served; off: nowhere"},
+    {GLOBAL("admin.token_file", TEXT, admin.token_file), "", 0, 4096, NULL,
+     "file of the bearer token that changes need; empty: they are taken from this machine alone"},
     {GLOBAL("log.level", ENUM, log.level), "info", 0, 0, levels, "the least that is logged"},
     {GLOBAL("log.format", ENUM, log.format), "text", 0, 0, formats, "of log lines on stderr"},
 };
@@ -171,10 +186,18 @@ static size_t edit_distance(const char *a, const char *b)
     return d[n][m];
 }
 
+// How many slips a word of that length may hold: with more of them it is another word.
+static size_t slips_max(size_t len)
+{
+    if (len < 6)
+        return len < 3 ? 0 : 1;
+    return min_size((len - 1) / 2, len / 3 + 1);
+}
+
 const char *config_nearest(const char *name, const char *const *words, size_t count)
 {
     const char *best = NULL;
-    size_t best_distance = strlen(name) / 3 + 2; // farther off it is another word, not a slip
+    size_t best_distance = slips_max(strlen(name)) + 1;
     for (size_t i = 0; i < count; i++) {
         size_t distance = edit_distance(name, words[i]);
         if (distance < best_distance && distance < strlen(words[i])) {

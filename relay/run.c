@@ -78,7 +78,11 @@ static int open_spool(struct run *run, struct weir_err *err)
     struct spool_options options = {.directory = config->spool.directory,
                                     .max_bytes = config->spool.max_size_bytes,
                                     .segment_bytes = config->spool.segment_size_bytes,
+                                    .dead_letter_bytes = config->dead_letters.max_size_bytes,
                                     .allow_network_filesystem = config->spool.allow_network_filesystem,
+                                    .evict_oldest = config->spool.when_full == CONFIG_FULL_EVICT_OLDEST,
+                                    .max_age_ns = config->spool.max_age_ms * 1000000,
+                                    .keep_delivered_ns = config->spool.keep_delivered_ms * 1000000,
                                     .holder = holder,
                                     .on_commit = on_commit,
                                     .ctx = run};
@@ -177,6 +181,8 @@ static int make_server(struct run *run, struct weir_err *err)
         .loop_count = relay->workers,
         .grpc_endpoint = config->receiver.grpc_endpoint,
         .http_endpoint = config->receiver.http_endpoint,
+        .grpc_setting = "receiver.grpc.endpoint",
+        .http_setting = "receiver.http.endpoint",
         .limits = {.connections = config->receiver.max_connections, .body_bytes = UINT64_MAX}, // ingest has the limit
         .grpc = ingest_grpc_handler,
         .http = ingest_http_handler,

@@ -187,6 +187,18 @@ Test(yaml, checks_across_keys)
         {UP "receiver: {max_request_size: 65MiB}", "t.yaml:2:30: receiver.max_request_size: 65MiB is more than "
                                                    "spool.max_unwritten (64MiB): such a request could never be "
                                                    "taken\n"},
+        {UP "spool: {max_age: 3d, keep_delivered: 7d}",
+         "t.yaml:2:38: spool.keep_delivered: 7d is more than spool.max_age (3d): nothing is kept that long\n"},
+        {"upstreams: [{name: a, endpoint: grpc://a, max_data_age: 2d}]\nspool: {max_age: 1d}",
+         "t.yaml:1:57: upstreams[0].max_data_age: 2d is more than spool.max_age (1d): data is evicted before it is as "
+         "old\n"},
+        {UP "spool: {max_size: 1GiB}\ndead_letters: {max_size: 1GiB}",
+         "t.yaml:3:26: dead_letters.max_size: 1GiB leaves too little of spool.max_size (1GiB): the spool's other files "
+         "need 196MiB\n"},
+        {UP "dead_letters: {max_size: 11GiB}",
+         "t.yaml:2:26: dead_letters.max_size: 11GiB leaves too little of spool.max_size (10GiB): the spool's other "
+         "files need 196MiB\n"},
+        {UP "spool: {when_full: evict}", "t.yaml:2:20: spool.when_full: 'evict' is none of refuse, evict_oldest\n"},
         // What was wrong already is not compared by its default.
         {UP "spool: {max_size: 100, segment_size: 1GiB}",
          "t.yaml:2:19: spool.max_size: '100' needs a unit (B, KiB, MiB, GiB, TiB, kB, MB, GB, TB)\n"},
@@ -277,14 +289,16 @@ Test(yaml, fills_the_struct)
         (struct config_input){0},
         "receiver:\n  grpc: {endpoint: 127.0.0.1:0}\n  http: {endpoint: off}\n  max_request_size: 1MiB\n  workers: 3\n"
         "  shutdown_delay: 1m30s\n  utf8: pass\n"
-        "spool: {directory: /x y, max_size: 20MB, segment_size: 2MiB, allow_network_filesystem: true}\n"
+        "spool: {directory: /x y, max_size: 20MB, segment_size: 2MiB, allow_network_filesystem: true,\n"
+        "  max_age: 7d, when_full: evict_oldest, keep_delivered: 36h}\ndead_letters: {max_size: 1MiB}\n"
         "upstreams:\n"
         "- name: a.b_c-1\n  endpoint: https://c:9/base\n  signals: [logs, traces]\n  compression: gzip\n"
         "  headers: {X-B: '${env:NOT:-2}', x-a: '1'}\n  tls: &tls {ca_file: /ca, min_version: 1.3}\n"
-        "  order: {traces: strict, metrics: relaxed}\n  retry: {initial: 10ms, max: 1d}\n  start: oldest\n"
+        "  order: {traces: strict, metrics: relaxed}\n  retry: {initial: 10ms, max: 1d}\n  start: oldest\n  "
+        "max_data_age: 2h\n"
         "- {name: b, endpoint: 'http://c:4317', protocol: http/protobuf, max_in_flight: 64, headers: }\n"
         "- {name: c, endpoint: 'grpcs://c', tls: *tls}\n"
-        "admin:\nlog: {level: warn, format: json}\n",
+        "admin: {token_file: /run/token}\nlog: {level: warn, format: json}\n",
         &config);
     const struct config_upstream *a = &config.upstreams[0], *b = &config.upstreams[1], *c = &config.upstreams[2];
     cr_assert_str_eq(config.receiver.grpc_endpoint, "127.0.0.1:0");
@@ -297,6 +311,12 @@ Test(yaml, fills_the_struct)
     cr_assert_str_eq(config.spool.directory, "/x y");
     cr_assert_eq(config.spool.max_size_bytes, 20000000);
     cr_assert(config.spool.allow_network_filesystem);
+    cr_assert_eq(config.spool.max_age_ms, 7 * 86400000ull);
+    cr_assert_eq(config.spool.when_full, CONFIG_FULL_EVICT_OLDEST);
+    cr_assert_eq(config.spool.keep_delivered_ms, 36 * 3600000ull);
+    cr_assert_eq(config.dead_letters.max_size_bytes, 1 << 20);
+    cr_assert_eq(a->max_data_age_ms, 7200000);
+    cr_assert_str_eq(config.admin.token_file, "/run/token");
     cr_assert_eq(config.upstream_count, 3);
     cr_assert_str_eq(a->name, "a.b_c-1");
     cr_assert_str_eq(a->target.base_path, "/base");

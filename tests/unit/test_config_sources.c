@@ -265,6 +265,27 @@ static char *print(const struct config *config)
     return text;
 }
 
+Test(print, the_room_of_dead_letters_follows_a_small_spool)
+{
+    static const struct {
+        const char *size;
+        uint64_t bytes;
+    } rows[] = {{"spool.max_size=10GiB", 1u << 30},
+                {"spool.max_size=1GiB", 128u << 20},
+                {"spool.max_size=999999999B", 124999999}};
+    for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
+        struct config first, second;
+        assert_load(((struct config_input){.sets = &rows[i].size, .set_count = 1}), UP, &first, "");
+        cr_assert_eq(first.dead_letters.max_size_bytes, rows[i].bytes, "%s", rows[i].size);
+        char *printed = print(&first);
+        assert_load((struct config_input){0}, printed, &second, ""); // given now, and right
+        cr_assert_eq(second.dead_letters.max_size_bytes, rows[i].bytes, "%s", rows[i].size);
+        free(printed);
+        config_free(&first);
+        config_free(&second);
+    }
+}
+
 // Values that YAML, or the substitution, would take for something else.
 Test(print, reads_back_to_the_same)
 {

@@ -401,10 +401,18 @@ Test(table, nearest_word)
     static const struct {
         const char *name, *nearest;
     } rows[] = {
-        {"timeuot", "timeout"},   {"time_out", "timeout"},
-        {"endpiont", "endpoint"}, {"nmae", "name"},
-        {"retries", "retry"},     {"x", NULL},
-        {"banana", NULL},         {"", NULL},
+        {"timeuot", "timeout"},
+        {"time_out", "timeout"},
+        {"endpiont", "endpoint"},
+        {"nmae", "name"},
+        {"retries", "retry"},
+        {"x", NULL},
+        {"banana", NULL},
+        {"", NULL},
+        {"tr", NULL},
+        {"mane", NULL},
+        {"nome", "name"},
+        {"entry", NULL},
     };
     for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
         const char *nearest = config_nearest(rows[i].name, words, WEIR_COUNT(words));
