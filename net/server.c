@@ -80,6 +80,12 @@ static int loops_new(struct server *server, struct weir_err *err)
     return WEIR_OK;
 }
 
+static int bind_named(struct listener *listener, const char *endpoint, const char *setting, struct weir_err *err)
+{
+    int code = listener_bind(listener, endpoint, err);
+    return code == WEIR_OK || setting == NULL ? code : weir_wrap(err, "%s", setting);
+}
+
 int server_new(const struct server_options *options, struct server **out, struct weir_err *err)
 {
     assert(options->loop_count > 0);
@@ -92,14 +98,15 @@ int server_new(const struct server_options *options, struct server **out, struct
     server->http = (struct listener){.server = server, .type = &http_conn_type, .fd = -1};
     int code = loops_new(server, err);
     if (code == WEIR_OK)
-        code = listener_bind(&server->grpc, options->grpc_endpoint, err);
+        code = bind_named(&server->grpc, options->grpc_endpoint, options->grpc_setting, err);
     if (code == WEIR_OK)
-        code = listener_bind(&server->http, options->http_endpoint, err);
+        code = bind_named(&server->http, options->http_endpoint, options->http_setting, err);
     if (code != WEIR_OK) {
         server_free(server);
         return code;
     }
     server->options.grpc_endpoint = server->options.http_endpoint = NULL; // the caller's
+    server->options.grpc_setting = server->options.http_setting = NULL;
     server->options.loops = NULL;
     *out = server;
     return WEIR_OK;

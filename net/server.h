@@ -26,6 +26,7 @@ struct server_options {
     size_t loop_count;
     const char *grpc_endpoint; // "0.0.0.0:4317", "[::1]:0", ":4317"; NULL or "off": none
     const char *http_endpoint;
+    const char *grpc_setting, *http_setting; // what the user calls the two, for errors; may be NULL
     struct server_limits limits;
     struct exchange_handler grpc, http;
     // Fills the answer for a body that is larger than limits.body_bytes. The strings must be static. When the length was declared the
@@ -37,8 +38,8 @@ struct server_options {
     void (*bad_request)(int http_status, const char *why, struct exchange_answer *answer);
 };
 
-// Binds and listens, does not accept yet. WEIR_E_IO with the endpoint in the text ("listen on 0.0.0.0:4317: Address already in use"),
-// WEIR_E_INVALID for a malformed endpoint.
+// Binds and listens, does not accept yet. WEIR_E_IO with setting and endpoint in the text ("receiver.grpc.endpoint: listen on
+// 0.0.0.0:4317: Address already in use"), WEIR_E_INVALID for a malformed endpoint.
 int server_new(const struct server_options *options, struct server **out, struct weir_err *err);
 // "127.0.0.1:43817": the address really bound; NULL when that listener is off.
 const char *server_grpc_address(const struct server *server);

@@ -714,19 +714,22 @@ Test(server_http, endpoints)
         {"localhost:0", WEIR_OK, ":"},
         {":0", WEIR_OK, "["},
         {"off", WEIR_OK, NULL},
-        {"127.0.0.1", WEIR_E_INVALID, "listen on 127.0.0.1: not host:port"},
-        {"127.0.0.1:x", WEIR_E_INVALID, "listen on 127.0.0.1:x"},
+        {"127.0.0.1", WEIR_E_INVALID, "receiver.http.endpoint: listen on 127.0.0.1: not host:port"},
+        {"127.0.0.1:x", WEIR_E_INVALID, "receiver.http.endpoint: listen on 127.0.0.1:x"},
         {"127.0.0.1:65536", WEIR_E_INVALID, "65536"},
         {"::1:80", WEIR_E_INVALID, "::1:80"},
         {"[]:80", WEIR_E_INVALID, "[]:80"},
-        {"192.0.2.1:0", WEIR_E_IO, "listen on 192.0.2.1:0: Cannot assign requested address"},
+        {"192.0.2.1:0", WEIR_E_IO, "receiver.http.endpoint: listen on 192.0.2.1:0: Cannot assign requested address"},
     };
     struct weir_err err;
     struct loop *loop;
     cr_assert_eq(loop_new(&loop, &err), WEIR_OK);
     for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
-        struct server_options options = {
-            .loops = &loop, .loop_count = 1, .http_endpoint = rows[i].endpoint, .too_large = rig_too_large};
+        struct server_options options = {.loops = &loop,
+                                         .loop_count = 1,
+                                         .http_endpoint = rows[i].endpoint,
+                                         .too_large = rig_too_large,
+                                         .http_setting = "receiver.http.endpoint"};
         struct server *server = NULL;
         int code = server_new(&options, &server, &err);
         cr_assert_eq(code, rows[i].code, "%s: %d", rows[i].endpoint, code);
