@@ -18,11 +18,12 @@ enum weir_code {
     WEIR_E_LIMIT,   // the input is larger or deeper than its limit
     WEIR_E_UNSUPPORTED,
     WEIR_E_NOMEM,
-    WEIR_E_IO,      // the disk or the network said no
-    WEIR_E_FULL,    // no room: disk, map, quota or budget
-    WEIR_E_CORRUPT, // stored bytes do not hold what was written
-    WEIR_E_FORMAT,  // stored by a newer version: touch nothing
-    WEIR_E_HELD,    // another process holds it
+    WEIR_E_IO,        // the disk or the network said no
+    WEIR_E_READ_ONLY, // the disk takes no writes at all: a person must see to it
+    WEIR_E_FULL,      // no room: disk, map, quota or budget
+    WEIR_E_CORRUPT,   // stored bytes do not hold what was written
+    WEIR_E_FORMAT,    // stored by a newer version: touch nothing
+    WEIR_E_HELD,      // another process holds it
     WEIR_E_NOT_FOUND,
     WEIR_E_CLOSED, // shutting down
 };

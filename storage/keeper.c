@@ -219,7 +219,7 @@ static void probe(struct spool *spool, uint64_t *probed_ns)
     if (!need_spare && state == SPOOL_OK)
         return;
     // A full spool is looked at each time something may have been freed; a failing disk once a second.
-    if (state == SPOOL_FAILED && now - *probed_ns < SPOOL_PROBE_INTERVAL_NS)
+    if ((state == SPOOL_FAILED || state == SPOOL_READ_ONLY) && now - *probed_ns < SPOOL_PROBE_INTERVAL_NS)
         return;
     *probed_ns = now;
     keeper_make_spare(spool);

@@ -35,6 +35,7 @@ static const struct {
     {ENOSPC, WEIR_E_FULL},
     {EDQUOT, WEIR_E_FULL},
     {EFBIG, WEIR_E_FULL},
+    {EROFS, WEIR_E_READ_ONLY},
     {MDB_MAP_FULL, WEIR_E_FULL},
     {MDB_TXN_FULL, WEIR_E_FULL},
     {ENOMEM, WEIR_E_NOMEM},

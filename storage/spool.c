@@ -11,6 +11,8 @@ enum spool_state spool_state_now(const struct spool *spool)
 
 int spool_state_of(int code)
 {
+    if (code == WEIR_E_READ_ONLY)
+        return SPOOL_READ_ONLY;
     return code == WEIR_E_FULL ? SPOOL_FULL : SPOOL_FAILED;
 }
 

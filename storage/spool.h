@@ -92,7 +92,8 @@ typedef void (*spool_done_fn)(struct block *block, int result);
 void spool_append(struct spool *spool, struct block *chain, spool_done_fn done);
 
 enum spool_state { SPOOL_OK, SPOOL_FULL, SPOOL_FAILED, SPOOL_READ_ONLY };
-// Whether new data can be taken: one atomic read, for every request before its body. FULL and FAILED heal by themselves.
+// Whether new data can be taken: one atomic read, for every request before its body. FULL and FAILED heal by themselves, READ_ONLY when
+// the file system can be written again.
 enum spool_state spool_state_now(const struct spool *spool);
 
 // --- lanes -----------------------------------------------------------------------------------------------------------

@@ -178,7 +178,7 @@ bool spool_gap_at(struct spool *spool, uint64_t number, uint64_t *end);
 
 // --- state of the spool (spool.c) -----------------------------------------------------------------------------------------
 void spool_set_state(struct spool *spool, enum spool_state state, const char *reason);
-int spool_state_of(int code); // WEIR_E_FULL -> SPOOL_FULL, else SPOOL_FAILED
+int spool_state_of(int code); // WEIR_E_FULL -> SPOOL_FULL, WEIR_E_READ_ONLY -> SPOOL_READ_ONLY, else SPOOL_FAILED
 void spool_destroy(struct spool *spool);
 
 // --- lane.c ---------------------------------------------------------------------------------------------------------------

@@ -321,8 +321,8 @@ void *writer_main(void *arg)
             if (code == WEIR_OK && spool->on_commit != NULL)
                 spool->on_commit(spool->ctx);
             if (code != WEIR_OK) {
-                code = code == WEIR_E_FULL ? WEIR_E_FULL : WEIR_E_IO;
                 spool_set_state(spool, spool_state_of(code), err.text);
+                code = code == WEIR_E_FULL ? WEIR_E_FULL : WEIR_E_IO;
                 keeper_wake(spool);
             }
             chain = complete(chain, n, code);
