@@ -326,6 +326,7 @@ class Box:
     def __init__(self, name):
         self.directory = Path(tempfile.mkdtemp(prefix=f"weir-{name[:40]}-", dir=os.environ.get("TMPDIR", "/tmp")))
         self.weirs, self.sinks, self.gens, self.ports = [], [], [], []
+        self.closers = []  # called at the end, after the processes
 
     def weir(self, *upstreams, **kwargs):
         """upstreams: URLs or dictionaries of the configuration."""
@@ -389,6 +390,8 @@ class Box:
             sink.process.kill()
         for port in self.ports:
             port.close()
+        for closer in self.closers:
+            closer()
         return faults
 
     def logs(self):
