@@ -304,15 +304,11 @@ bool lanes_passed(struct spool *spool, struct segment *segment, uint64_t limit)
     return all;
 }
 
-void spool_lane_stats_get(struct spool_lane *lane, struct spool_lane_stats *out)
+void lane_record_stats(const struct lane_record *r, const struct mark *now, struct spool_lane_stats *out)
 {
-    struct spool *spool = lane->spool;
-    pthread_mutex_lock(&spool->lanes_lock);
-    const struct lane_record *r = &lane->record;
-    struct mark now = lane_now(lane);
-    struct interval_sum pending = intervals_count(&r->set, &now);
+    struct interval_sum pending = intervals_count(&r->set, now);
     *out = (struct spool_lane_stats){
-        .accepted = lane_accepted(r, &now),
+        .accepted = lane_accepted(r, now),
         .delivered = r->delivered,
         .pending = pending.items,
         .dead_lettered = r->dead_lettered,
@@ -321,6 +317,16 @@ void spool_lane_stats_get(struct spool_lane *lane, struct spool_lane_stats *out)
         .rejected_by_upstream = r->rejected_by_upstream,
         .pending_bytes = pending.raw_bytes,
     };
+}
+
+void spool_lane_stats_get(struct spool_lane *lane, struct spool_lane_stats *out)
+{
+    struct spool *spool = lane->spool;
+    pthread_mutex_lock(&spool->lanes_lock);
+    const struct lane_record *r = &lane->record;
+    struct mark now = lane_now(lane);
+    struct interval_sum pending = intervals_count(&r->set, &now);
+    lane_record_stats(r, &now, out);
     struct spool_interval first = {0};
     for (size_t i = 0; i < r->set.n && pending.blocks > 0; i++) {
         const struct interval *in = &r->set.at[i];

@@ -188,15 +188,6 @@ static int make_state(struct spool *spool, struct weir_err *err)
     return code == WEIR_OK ? spool_sync_directory(spool, err) : code;
 }
 
-static void set_instance(struct spool *spool, const uint8_t uuid[16])
-{
-    size_t at = 0;
-    memcpy(spool->instance, uuid, sizeof(spool->instance));
-    for (int i = 0; i < 16; i++)
-        at += (size_t)snprintf(spool->instance_text + at, sizeof(spool->instance_text) - at, "%s%02x",
-                               i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
-}
-
 static int set_aside_segment(struct spool *spool, uint64_t first, struct weir_err *err)
 {
     char name[64];
@@ -286,8 +277,10 @@ static int put_in_order(struct findings *f, const char *holder, struct spool_rep
         code = make_state(spool, err);
     if (code == WEIR_OK && f->state_missing) // for its instance
         code = state_load(spool->lane_state, &f->state, lane_load, spool, err);
-    if (code == WEIR_OK)
-        set_instance(spool, f->state.instance);
+    if (code == WEIR_OK) {
+        memcpy(spool->instance, f->state.instance, sizeof(spool->instance));
+        state_instance_format(spool->instance, spool->instance_text);
+    }
     if (code == WEIR_OK)
         code = find_position(spool, &f->state, err);
     if (code != WEIR_OK)

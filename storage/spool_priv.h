@@ -189,6 +189,8 @@ void lanes_update_passed(struct spool *spool);
 void lanes_settle_again(struct spool *spool);
 // Whether every lane has passed a sealed, pinned segment; lanes without a block in it are moved past it.
 bool lanes_passed(struct spool *spool, struct segment *segment, uint64_t limit);
+// The ledger as a person sees it, but for the time of the oldest block.
+void lane_record_stats(const struct lane_record *record, const struct mark *now, struct spool_lane_stats *out);
 // Makes the state durable when something changed since, or `always`. WEIR_E_IO, WEIR_E_FULL: it will be tried again.
 int state_commit(struct spool *spool, bool always, struct weir_err *err);
 

@@ -33,6 +33,13 @@ static struct mark mark_get(const uint8_t *p)
     return (struct mark){weir_get_u64(p), weir_get_u64(p + 8), weir_get_u64(p + 16), weir_get_u64(p + 24)};
 }
 
+void state_instance_format(const uint8_t uuid[16], char out[37])
+{
+    size_t at = 0;
+    for (int i = 0; i < 16; i++)
+        at += (size_t)snprintf(out + at, 37 - at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+}
+
 static uint32_t lane_put(uint8_t *p, const struct lane_record *lane)
 {
     uint32_t bytes = (uint32_t)(LANE_HEAD_BYTES + lane->set.n * 2 * MARK_BYTES + 8);
@@ -93,7 +100,7 @@ void state_close(struct state *state)
     free(state);
 }
 
-static int state_env(const char *path, struct state **out, struct weir_err *err)
+static int state_env(const char *path, unsigned flags, struct state **out, struct weir_err *err)
 {
     struct state *state = calloc(1, sizeof(*state));
     if (state == NULL)
@@ -104,7 +111,7 @@ static int state_env(const char *path, struct state **out, struct weir_err *err)
     if (rc == 0)
         rc = mdb_env_set_maxdbs(state->env, 1);
     if (rc == 0)
-        rc = mdb_env_open(state->env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
+        rc = mdb_env_open(state->env, path, MDB_NOSUBDIR | MDB_NOLOCK | flags, 0600);
     if (rc != 0) {
         state_close(state);
         return lmdb_fail(err, rc, path);
@@ -119,7 +126,7 @@ int state_create(const char *path, struct state **out, struct weir_err *err)
     if (unlink(path) != 0 && errno != ENOENT)
         return errno_fail(err, "remove", path);
     struct state *state = NULL;
-    int code = state_env(path, &state, err);
+    int code = state_env(path, 0, &state, err);
     if (code != WEIR_OK)
         return code;
     assert(state != NULL);
@@ -152,14 +159,14 @@ int state_create(const char *path, struct state **out, struct weir_err *err)
     return WEIR_OK;
 }
 
-int state_open(const char *path, struct state **out, struct weir_err *err)
+static int state_open_with(const char *path, unsigned flags, struct state **out, struct weir_err *err)
 {
     *out = NULL;
     int code = tree_check_file(path, TREE_CHECK_FOR_WRITING, err);
     if (code != WEIR_OK)
         return code;
     struct state *state = NULL;
-    code = state_env(path, &state, err);
+    code = state_env(path, flags, &state, err);
     if (code != WEIR_OK)
         return code;
     assert(state != NULL);
@@ -179,6 +186,16 @@ int state_open(const char *path, struct state **out, struct weir_err *err)
     }
     *out = state;
     return WEIR_OK;
+}
+
+int state_open(const char *path, struct state **out, struct weir_err *err)
+{
+    return state_open_with(path, 0, out, err);
+}
+
+int state_open_read_only(const char *path, struct state **out, struct weir_err *err)
+{
+    return state_open_with(path, MDB_RDONLY, out, err);
 }
 
 static int load_lanes(struct state *state, MDB_txn *txn, state_lane_fn each, void *ctx, struct weir_err *err)

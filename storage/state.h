@@ -29,9 +29,13 @@ struct state_record {
     struct spool_counts counts;
 };
 
+void state_instance_format(const uint8_t uuid[16], char out[37]);
+
 struct state;
 // Opens what is there (not written before the first state_save), after a check. WEIR_E_NOT_FOUND, _CORRUPT, _FORMAT, _IO.
 int state_open(const char *path, struct state **out, struct weir_err *err);
+// The same for state_load alone: the file may be one that this process must not write.
+int state_open_read_only(const char *path, struct state **out, struct weir_err *err);
 // Makes `path`: allocated, durable apart from its name. WEIR_E_FULL, WEIR_E_IO.
 int state_create(const char *path, struct state **out, struct weir_err *err);
 void state_close(struct state *state);
