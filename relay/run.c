@@ -10,6 +10,7 @@
 #include "relay/log.h"
 #include "relay/lookup.h"
 #include "relay/relay.h"
+#include "relay/spool_events.h"
 #include "relay/spool_watch.h"
 #include "relay/version.h"
 
@@ -28,6 +29,7 @@ struct run {
     struct relay relay;
     struct ingest_set ingest_set;
     struct admin *admin;
+    struct spool_events *events;
     pthread_t *threads;
     size_t threads_started;
     sem_t ended; // the server, then each ingest
@@ -44,6 +46,11 @@ static void on_commit(void *ctx)
     for (size_t i = 0; i < run->relay.replay_count && run->wake; i++)
         replay_wake(run->relay.replays[i]);
     pthread_mutex_unlock(&run->wake_lock);
+}
+
+static void on_event(void *ctx, const struct spool_event *event)
+{
+    spool_events_take(((struct run *)ctx)->events, event);
 }
 
 // --- up ---------------------------------------------------------------------------------------------------------------------
@@ -85,8 +92,11 @@ static int open_spool(struct run *run, struct weir_err *err)
                                     .keep_delivered_ns = config->spool.keep_delivered_ms * 1000000,
                                     .holder = holder,
                                     .on_commit = on_commit,
+                                    .on_event = on_event,
                                     .ctx = run};
     struct spool_report report = {0};
+    if ((run->events = spool_events_new()) == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
     int rc = spool_open(&options, &run->relay.spool, &report, err);
     if (rc != WEIR_OK)
         return rc;
@@ -297,6 +307,9 @@ static void take_down(struct run *run)
         replay_free(relay->replays[i]);
     if (relay->spool != NULL)
         spool_close(relay->spool);
+    if (run->events != NULL)
+        spool_events_tell(run->events, weir_now_ns(), true);
+    spool_events_free(run->events);
     for (size_t i = 0; i < run->threads_started; i++) {
         loop_stop(relay->loops[i]);
         pthread_join(run->threads[i], NULL);
@@ -338,8 +351,10 @@ int cmd_run(const struct config *config)
     }
     lookup_upstreams(config);
     struct spool_watch watch = {0};
-    for (int sig = 0; !is_stop(sig); sig = wait_signal(&run, SPOOL_WATCH_MS))
+    for (int sig = 0; !is_stop(sig); sig = wait_signal(&run, SPOOL_WATCH_MS)) {
         spool_watch_look(&watch, run.relay.spool, weir_now_ns());
+        spool_events_tell(run.events, weir_now_ns(), false);
+    }
     log_event(LOG_INFO, "stopping", "stopping: requests under way are answered, undelivered data stays in the spool");
     stop_serving(&run);
     take_down(&run);
