@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What /metrics exposes, one row a metric. Below the emitters: each walks over one dimension of the snapshot.
 #include "relay/metrics.h"
+#include "relay/spool_events.h"
 
 #define LABEL(name, value) ((struct metric_label){(name), (value)})
 
@@ -131,6 +132,11 @@ static void emit_spool_oldest(struct metrics_writer *w, const struct metric_row 
     metrics_put(w, NULL, 0, age_seconds(s, s->spool.oldest_received_ns));
 }
 
+static void emit_scrub_finished(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
+{
+    metrics_put(w, NULL, 0, unix_seconds(s->spool.scrub_finished_ns));
+}
+
 static void emit_spool_histogram(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
 {
     const struct spool_histogram *from = (const void *)((const char *)s + row->field);
@@ -184,6 +190,20 @@ static void one_lane(struct metrics_writer *w, const struct metric_row *row, con
 static void emit_lane(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
 {
     each_lane(w, row, s, one_lane);
+}
+
+static void one_lane_evicted(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s,
+                             const struct snapshot_lane *lane, const struct metric_label labels[2])
+{
+    for (int i = 0; i < SPOOL_LOSSES; i++) {
+        const struct metric_label all[] = {labels[0], labels[1], LABEL("reason", spool_loss_name((enum spool_loss)i))};
+        metrics_put_u64(w, all, 3, lane->ledger.evicted_by[i]);
+    }
+}
+
+static void emit_lane_evicted(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
+{
+    each_lane(w, row, s, one_lane_evicted);
 }
 
 static void one_lane_age(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s,
@@ -242,6 +262,7 @@ const struct metric_row metric_rows[] = {
     {"weir_spool_bytes", G, "bytes", "", "Disk used by all files of the spool.", emit_u64, U64(S, spool.used_bytes)},
     {"weir_spool_limit_bytes", G, "bytes", "", "Disk the spool may use (spool.max_size).", emit_u64, U64(S, spool.max_bytes)},
     {"weir_spool_disk_free_bytes", G, "bytes", "", "Free disk below the spool's directory.", emit_u64, U64(S, spool.disk_free_bytes)},
+    {"weir_spool_kept_bytes", G, "bytes", "", "Disk used by delivered data that is kept for a replay (spool.keep_delivered); it gives way to new data.", emit_u64, U64(S, spool.kept_bytes)},
     {"weir_spool_segments", G, "", "", "Segment files.", emit_u32, U32(S, spool.segments)},
     {"weir_spool_oldest_age_seconds", G, "seconds", "", "Age of the oldest data that an upstream still needs; 0 when there is none.", emit_spool_oldest, 0},
     {"weir_spool_raw_bytes", C, "bytes", "", "Telemetry stored since the spool began, before compression.", emit_u64, U64(S, spool.raw_bytes_total)},
@@ -249,6 +270,9 @@ const struct metric_row metric_rows[] = {
     {"weir_spool_commits", C, "", "", "Durable commits.", emit_u64, U64(S, spool.commits)},
     {"weir_spool_commit_failures", C, "", "", "Commits that failed; their requests were refused.", emit_u64, U64(S, spool.commit_failures)},
     {"weir_spool_state_failures", C, "", "", "Attempts to make the lanes' state durable that failed: a crash would repeat deliveries, and no segment is freed.", emit_u64, U64(S, spool.state_failures)},
+    {"weir_spool_damaged_files", G, "", "", "Damaged files in the spool's directory, set aside or still being read.", emit_u32, U32(S, spool.damaged_files)},
+    {"weir_spool_scrubbed_bytes", C, "bytes", "", "Stored data read and checked ahead of its use.", emit_u64, U64(S, spool.scrubbed_bytes_total)},
+    {"weir_spool_scrub_finished_timestamp_seconds", G, "seconds", "", "When all sealed segments had last been checked; 0 when they have not been yet.", emit_scrub_finished, 0},
     {"weir_spool_commit_duration_seconds", H, "seconds", "", "Time of a durable commit, sync included.", emit_spool_histogram, offsetof(S, spool.commit_seconds)},
     {"weir_spool_requests_per_commit", H, "", "", "Requests that one commit made durable.", emit_spool_histogram, offsetof(S, spool.requests_per_commit)},
 
@@ -259,7 +283,8 @@ const struct metric_row metric_rows[] = {
     {"weir_lane_delivered_items", C, "", US, "Items the upstream has acknowledged.", emit_lane, U64(L, ledger.delivered)},
     {"weir_lane_rejected_items", C, "", US, "Delivered items that partial successes of the upstream refused.", emit_lane, U64(L, ledger.rejected_by_upstream)},
     {"weir_lane_dead_lettered_items", C, "", US, "Items the upstream would not take, kept as dead letters.", emit_lane, U64(L, ledger.dead_lettered)},
-    {"weir_lane_evicted_items", C, "", US, "Items lost undelivered, to a limit or to a damaged file.", emit_lane, U64(L, ledger.evicted)},
+    {"weir_lane_evicted_items", C, "", "upstream, signal, reason", "Items lost undelivered: the spool was full, they were too old, a file was damaged.", emit_lane_evicted, 0},
+    {"weir_lane_replayed_items", C, "", US, "Items added again by `weir replay`, part of accepted.", emit_lane, U64(L, ledger.replayed)},
     {"weir_lane_discarded_items", C, "", US, "Items given up by command.", emit_lane, U64(L, ledger.discarded)},
     {"weir_lane_exports", C, "", US, "Exports that ended, well or not.", emit_lane, U64(L, replay.exports)},
     {"weir_lane_retries", C, "", US, "Exports that failed and go again.", emit_lane, U64(L, replay.retries)},
@@ -274,6 +299,7 @@ const struct metric_row metric_rows[] = {
     {"weir_dead_letter_requests", G, "", "", "Dead letters kept.", emit_u64, U64(S, spool.dead_letter_requests)},
     {"weir_dead_letter_items", G, "", "", "Items in the dead letters kept.", emit_u64, U64(S, spool.dead_letter_items)},
     {"weir_dead_letter_bytes", G, "bytes", "", "Bytes of the dead letters kept.", emit_u64, U64(S, spool.dead_letter_bytes)},
+    {"weir_dead_letter_limit_bytes", G, "bytes", "", "Bytes that the dead letters may use (dead_letters.max_size).", emit_u64, U64(S, dead_letter_max_bytes)},
 
     {"process_cpu_seconds", C, "seconds", "", "Total user and system CPU time spent in seconds.", emit_f64, F64(S, process.cpu_seconds)},
     {"process_resident_memory_bytes", G, "bytes", "", "Resident memory size in bytes.", emit_u64, U64(S, process.resident_bytes)},

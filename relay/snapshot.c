@@ -40,22 +40,36 @@ void snapshot_conclude_upstream(struct snapshot_upstream *upstream)
     upstream->eta_seconds = moving || upstream->backlog_items == 0 ? eta_seconds : RATE_UNKNOWN;
 }
 
+// What a byte of telemetry takes on the disk: as it is now, or while nothing comes, as it was in the whole of the spool's life.
+static double disk_per_raw(const struct snapshot *snapshot)
+{
+    const struct spool_stats *spool = &snapshot->spool;
+    if (snapshot->raw_bytes_rate > 0 && snapshot->written_bytes_rate > 0)
+        return snapshot->written_bytes_rate / snapshot->raw_bytes_rate;
+    return spool->raw_bytes_total > 0 ? (double)spool->stored_bytes_total / (double)spool->raw_bytes_total : 1;
+}
+
+// Room for new data without refusing any and without losing what was not delivered: what was kept for a replay gives way.
+static uint64_t free_bytes_of(const struct spool_stats *spool)
+{
+    uint64_t kept = spool->kept_bytes < spool->used_bytes ? spool->kept_bytes : spool->used_bytes;
+    uint64_t used = spool->used_bytes - kept;
+    uint64_t free_bytes = spool->max_bytes > used ? spool->max_bytes - used : 0;
+    if (spool->disk_free_bytes + kept < free_bytes)
+        free_bytes = spool->disk_free_bytes + kept;
+    return free_bytes + spool->room_bytes;
+}
+
 // The spool grows as fast as its slowest upstream falls behind; segments come and go in steps far too coarse to be measured.
 void snapshot_conclude_spool(struct snapshot *snapshot)
 {
-    const struct spool_stats *spool = &snapshot->spool;
-    uint64_t free_bytes = spool->max_bytes > spool->used_bytes ? spool->max_bytes - spool->used_bytes : 0;
-    if (spool->disk_free_bytes < free_bytes)
-        free_bytes = spool->disk_free_bytes;
-    double stored_per_raw =
-        spool->raw_bytes_total > 0 ? (double)spool->stored_bytes_total / (double)spool->raw_bytes_total : 1;
-    double growth = 0;
+    double ratio = disk_per_raw(snapshot), growth = 0;
     for (size_t i = 0; i < snapshot->upstream_count; i++) {
         double behind = snapshot->upstreams[i].rates.in_bytes - snapshot->upstreams[i].rates.out_bytes;
         growth = behind > growth ? behind : growth;
     }
     snapshot->full_in_seconds =
-        rate_full_in_seconds(free_bytes, growth * stored_per_raw, snapshot->received_bytes_rate * stored_per_raw);
+        rate_full_in_seconds(free_bytes_of(&snapshot->spool), growth * ratio, snapshot->received_bytes_rate * ratio);
 }
 
 static bool is_outage(const struct snapshot_upstream *upstream)
@@ -182,8 +196,14 @@ void snapshot_take(struct relay *relay, const struct snapshot_sampler *sampler, 
     out->started_unix_ns = relay->started_unix_ns;
     out->uptime_seconds = (double)(out->now_ns - relay->started_ns) / 1e9;
     out->directory = relay->config->spool.directory;
+    out->evict_oldest = relay->config->spool.when_full == CONFIG_FULL_EVICT_OLDEST;
+    out->max_age_ms = relay->config->spool.max_age_ms;
+    out->keep_delivered_ms = relay->config->spool.keep_delivered_ms;
+    out->dead_letter_max_bytes = relay->config->dead_letters.max_size_bytes;
     out->received_items_rate = rate_per_second(&sampler->received_items);
     out->received_bytes_rate = rate_per_second(&sampler->received_bytes);
+    out->raw_bytes_rate = rate_per_second(&sampler->raw_bytes);
+    out->written_bytes_rate = rate_per_second(&sampler->written_bytes);
     take_receiver(relay, out);
     take_upstreams(relay, sampler, out);
     spool_stats_get(relay->spool, &out->spool);
@@ -204,6 +224,8 @@ void snapshot_sample(struct snapshot_sampler *sampler, const struct snapshot *ta
         }
     rate_sample(&sampler->received_items, items, taken->now_ns);
     rate_sample(&sampler->received_bytes, bytes, taken->now_ns);
+    rate_sample(&sampler->raw_bytes, taken->spool.raw_bytes_total, taken->now_ns);
+    rate_sample(&sampler->written_bytes, taken->spool.written_bytes_total, taken->now_ns);
     for (size_t i = 0; i < taken->upstream_count; i++) {
         uint64_t in_items = 0, out_items = 0, in_bytes = 0, out_bytes = 0;
         for (size_t s = 0; s < WEIR_SIGNALS; s++) {

@@ -70,7 +70,10 @@ struct snapshot {
 
     const char *directory;
     struct spool_stats spool;
-    double full_in_seconds; // or RATE_UNKNOWN
+    bool evict_oldest; // spool.when_full
+    uint64_t max_age_ms, keep_delivered_ms, dead_letter_max_bytes;
+    double raw_bytes_rate, written_bytes_rate; // of what the spool stores: as it came, and on the disk
+    double full_in_seconds;                    // until senders are refused, or eviction begins; or RATE_UNKNOWN
 
     struct snapshot_upstream upstreams[CONFIG_MAX_UPSTREAMS];
     size_t upstream_count;
@@ -79,7 +82,7 @@ struct snapshot {
 
 // The memory of the rates: sampled once a second and at no other time, by the thread that takes the snapshots.
 struct snapshot_sampler {
-    struct rate received_items, received_bytes;
+    struct rate received_items, received_bytes, raw_bytes, written_bytes;
     struct {
         struct rate in_items, out_items, in_bytes, out_bytes;
     } upstreams[CONFIG_MAX_UPSTREAMS];

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "relay/spool_events.h"
+
 // An object under construction; `failed` sticks.
 struct object {
     json_t *json;
@@ -155,6 +157,7 @@ static json_t *spool_part(const struct snapshot *s, bool *failed)
     put_u64(spool, "used_bytes", stats->used_bytes);
     put_u64(spool, "max_bytes", stats->max_bytes);
     put_u64(spool, "disk_free_bytes", stats->disk_free_bytes);
+    put_u64(spool, "kept_bytes", stats->kept_bytes);
     put_u64(spool, "segments", stats->segments);
     put_time(spool, "oldest", stats->oldest_received_ns);
     put_known(spool, "compression_ratio", stats->stored_bytes_total > 0,
@@ -165,6 +168,12 @@ static json_t *spool_part(const struct snapshot *s, bool *failed)
     put_known(spool, "requests_per_commit", stats->commits > 0,
               (double)stats->committed_requests / (double)(stats->commits > 0 ? stats->commits : 1));
     put_known(spool, "full_in_seconds", s->full_in_seconds != RATE_UNKNOWN, s->full_in_seconds);
+    put_text(spool, "when_full", s->evict_oldest ? "evict_oldest" : "refuse");
+    put_known(spool, "max_age_seconds", s->max_age_ms != 0, (double)s->max_age_ms / 1e3);
+    put_real(spool, "keep_delivered_seconds", (double)s->keep_delivered_ms / 1e3);
+    put_u64(spool, "damaged_files", stats->damaged_files);
+    put_u64(spool, "scrubbed_bytes", stats->scrubbed_bytes_total);
+    put_time(spool, "scrub_finished", stats->scrub_finished_ns);
     return spool.json;
 }
 
@@ -175,6 +184,16 @@ static json_t *error_part(uint64_t unix_ns, const char *code, const char *messag
     put_text(error, "code", unix_ns != 0 ? code : NULL);
     put_text(error, "message", unix_ns != 0 ? message : NULL);
     return error.json;
+}
+
+static json_t *evicted_part(const struct spool_lane_stats *ledger, bool *failed)
+{
+    struct object evicted = object_new(failed);
+    for (int i = 0; i < SPOOL_LOSSES; i++)
+        put_u64(evicted, spool_loss_name((enum spool_loss)i), ledger->evicted_by[i]);
+    put_time(evicted, "received_first", ledger->evicted_received_first_ns);
+    put_time(evicted, "received_last", ledger->evicted_received_last_ns);
+    return evicted.json;
 }
 
 static json_t *lane_part(const struct snapshot *s, const struct snapshot_lane *lane, bool *failed)
@@ -190,7 +209,9 @@ static json_t *lane_part(const struct snapshot *s, const struct snapshot_lane *l
     put_u64(items, "evicted", ledger->evicted);
     put_u64(items, "discarded", ledger->discarded);
     put_u64(items, "rejected_by_upstream", ledger->rejected_by_upstream);
+    put_u64(items, "replayed", ledger->replayed);
     put(object, "items", items.json);
+    put(object, "evicted", evicted_part(ledger, failed));
     put_u64(object, "pending_bytes", ledger->pending_bytes);
     json_t *intervals = json_array();
     for (size_t i = 0; i < lane->interval_count; i++) {
@@ -245,7 +266,7 @@ static json_t *dead_letters_part(const struct snapshot *s, bool *failed)
     put_u64(dead, "requests", s->spool.dead_letter_requests);
     put_u64(dead, "items", s->spool.dead_letter_items);
     put_u64(dead, "bytes", s->spool.dead_letter_bytes);
-    put(dead, "max_bytes", json_null()); // has no quota of its own: part of spool.max_size
+    put_u64(dead, "max_bytes", s->dead_letter_max_bytes);
     return dead.json;
 }
 

@@ -176,6 +176,27 @@ static void print_receiver(const json_t *status, FILE *out)
     }
 }
 
+static bool evicts(const json_t *spool)
+{
+    const char *when_full = json_string_value(at(spool, "when_full"));
+    return when_full != NULL && strcmp(when_full, "evict_oldest") == 0;
+}
+
+// Only what was asked for: most spools have no limit of age and keep nothing.
+static void print_retention(const json_t *spool, FILE *out)
+{
+    bool aged = json_is_number(at(spool, "max_age_seconds")), keeps = number_at(spool, "keep_delivered_seconds") > 0;
+    if (!aged && !keeps && !evicts(spool))
+        return;
+    fprintf(out, INDENT "when full %s", STATE(spool, "when_full"));
+    if (aged)
+        fprintf(out, "  at most %s old", DURATION(spool, "max_age_seconds"));
+    if (keeps)
+        fprintf(out, "  delivered is kept %s (%s)", DURATION(spool, "keep_delivered_seconds"),
+                BYTES(spool, "kept_bytes"));
+    fputc('\n', out);
+}
+
 static void print_spool(const json_t *status, FILE *out)
 {
     const json_t *spool = at(status, "spool");
@@ -185,8 +206,9 @@ static void print_spool(const json_t *status, FILE *out)
     fprintf(out, "  %s of %s\n", BYTES(spool, "used_bytes"), BYTES(spool, "max_bytes"));
     if (json_is_string(at(spool, "reason")))
         fprintf(out, INDENT "%s\n", TEXT(spool, "reason"));
-    fprintf(out, INDENT "full in %s  disk free %s  segments %s  in %s\n", DURATION(spool, "full_in_seconds"),
-            BYTES(spool, "disk_free_bytes"), COUNT(spool, "segments"), TEXT(spool, "directory"));
+    fprintf(out, INDENT "%s %s  disk free %s  segments %s  in %s\n", evicts(spool) ? "evicts in" : "full in",
+            DURATION(spool, "full_in_seconds"), BYTES(spool, "disk_free_bytes"), COUNT(spool, "segments"),
+            TEXT(spool, "directory"));
     fprintf(out, INDENT "compression ");
     if (json_is_number(at(spool, "compression_ratio")))
         fprintf(out, "%.1f : 1", number_at(spool, "compression_ratio"));
@@ -194,12 +216,31 @@ static void print_spool(const json_t *status, FILE *out)
         fputc('-', out);
     fprintf(out, "  dead letters %s (%s items)\n", COUNT(status, "dead_letters.requests"),
             COUNT(status, "dead_letters.items"));
+    print_retention(spool, out);
+    if (number_at(spool, "damaged_files") > 0)
+        fprintf(out, INDENT "DAMAGED FILES %s: the log names them\n", COUNT(spool, "damaged_files"));
 }
 
 static bool is_held(const json_t *lane)
 {
     const char *state = json_string_value(at(lane, "state"));
     return state != NULL && strcmp(state, "held") == 0 && json_is_string(at(lane, "last_error.time"));
+}
+
+// Why and when what was evicted had come.
+static void print_evicted(const char *signal, const json_t *lane, FILE *out)
+{
+    static const char *const reasons[] = {"full", "age", "damage"};
+    const json_t *evicted = at(lane, "evicted");
+    if (number_at(lane, "items.evicted") <= 0 || evicted == NULL)
+        return;
+    fprintf(out, INDENT "%s evicted", signal);
+    for (size_t i = 0; i < WEIR_COUNT(reasons); i++)
+        if (number_at(evicted, reasons[i]) > 0)
+            fprintf(out, "  %s %s", reasons[i], COUNT(evicted, reasons[i]));
+    if (json_is_string(at(evicted, "received_first")))
+        fprintf(out, "  received %s to %s", TEXT(evicted, "received_first"), TEXT(evicted, "received_last"));
+    fputc('\n', out);
 }
 
 static void print_lanes(const json_t *upstream, FILE *out)
@@ -218,6 +259,9 @@ static void print_lanes(const json_t *upstream, FILE *out)
     json_object_foreach((json_t *)at(upstream, "lanes"), name, lane)
     {
         status_clean(name, clean, sizeof(clean));
+        print_evicted(clean, lane, out);
+        if (number_at(lane, "items.replayed") > 0)
+            fprintf(out, INDENT "%s: %s items were added again by weir replay\n", clean, COUNT(lane, "items.replayed"));
         if (is_held(lane))
             fprintf(out, INDENT "%s is held  %s  %s: %s\n", clean, clock_at(lane, "last_error.time").text,
                     TEXT(lane, "last_error.code"), TEXT(lane, "last_error.message"));

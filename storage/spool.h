@@ -197,6 +197,8 @@ struct spool_stats {
     uint64_t used_bytes; // blocks on disk of all files
     uint64_t max_bytes;
     uint64_t disk_free_bytes;
+    uint64_t room_bytes;          // of used_bytes: the newest segment has them and holds nothing in them yet
+    uint64_t written_bytes_total; // since start: whole pages that new blocks took in segments; what fills the disk
     uint32_t segments;
     uint64_t first_block, next_block;
     uint64_t oldest_received_ns;                  // of the oldest block a lane still needs; 0 = none

@@ -86,6 +86,7 @@ struct spool {
     _Atomic uint64_t active_room_pages;
     char reason[256];
     uint64_t used_bytes, disk_free_bytes;
+    uint64_t written_pages; // that commits took in segments
     uint64_t commits, committed_requests, commit_failures, state_failures;
     struct spool_histogram commit_seconds, requests_per_commit;
     pthread_mutex_t

@@ -30,6 +30,8 @@ void spool_stats_get(struct spool *spool, struct spool_stats *out)
     out->used_bytes = spool->used_bytes;
     out->max_bytes = spool->max_bytes;
     out->disk_free_bytes = spool->disk_free_bytes;
+    out->room_bytes = atomic_load(&spool->active_room_pages) * SEGMENT_PAGE;
+    out->written_bytes_total = spool->written_pages * SEGMENT_PAGE;
     out->segments = (uint32_t)spool->segments_n;
     out->next_block = atomic_load(&spool->next_block);
     out->first_block = spool->segments_n > 0 ? spool->segments[0]->first : out->next_block;

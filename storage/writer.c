@@ -198,7 +198,7 @@ static int commit(struct spool *spool, struct block *chain, size_t n, struct spo
                   struct weir_err *err)
 {
     struct segment_file *file = spool->active->file;
-    uint64_t begun_ns = weir_now_ns(), requests = 0;
+    uint64_t begun_ns = weir_now_ns(), requests = 0, pages_before = file->last_page;
     turn_take(&spool->turn);
     int code = segment_file_append(file, chain, n, atomic_load(&spool->next_block), counts, again, err);
     turn_give(&spool->turn);
@@ -209,6 +209,7 @@ static int commit(struct spool *spool, struct block *chain, size_t n, struct spo
     if (code == WEIR_OK) {
         spool->commits++;
         spool->committed_requests += requests;
+        spool->written_pages += file->last_page - pages_before;
         histogram_add(&spool->commit_seconds, seconds);
         histogram_add(&spool->requests_per_commit, (double)requests);
     } else if (!*again) {

@@ -14,9 +14,11 @@ STATUS = {  # every member that is promised, and its type; None allows null
     "receiver": {"grpc": str, "http": str, "connections": int, "unwritten_bytes": int, "signals": dict},
     "spool": {"state": str, "directory": str, "used_bytes": int, "max_bytes": int, "disk_free_bytes": int, "segments": int,
               "oldest": (str, None), "compression_ratio": (int, float, None), "commits": int,
-              "requests_per_commit": (int, float, None), "full_in_seconds": (int, float, None)},
+              "requests_per_commit": (int, float, None), "full_in_seconds": (int, float, None), "kept_bytes": int,
+              "when_full": str, "max_age_seconds": (int, float, None), "keep_delivered_seconds": (int, float),
+              "damaged_files": int, "scrubbed_bytes": int, "scrub_finished": (str, None)},
     "upstreams": list,
-    "dead_letters": {"requests": int, "items": int, "bytes": int, "max_bytes": (int, None)},
+    "dead_letters": {"requests": int, "items": int, "bytes": int, "max_bytes": int},
 }
 RECEIVED = {"requests": int, "items": int, "bytes": int, "refused_requests": int, "last_received": (str, None)}
 UPSTREAM = {
@@ -28,7 +30,8 @@ UPSTREAM = {
 }
 LANE = {
     "state": str, "intervals": list, "oldest_age_seconds": (int, float, None),
-    "items": {k: int for k in ("accepted", "delivered", "pending", "dead_lettered", "evicted", "discarded", "rejected_by_upstream")},
+    "items": {k: int for k in ("accepted", "delivered", "pending", "dead_lettered", "evicted", "discarded", "rejected_by_upstream", "replayed")},
+    "evicted": {"full": int, "age": int, "damage": int, "received_first": (str, None), "received_last": (str, None)},
 }
 STATES = {"idle", "delivering", "replaying", "probing", "backing_off", "held", "paused"}
 

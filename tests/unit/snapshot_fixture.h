@@ -30,6 +30,10 @@ static inline void fixture_lane(struct snapshot_lane *lane, uint64_t scale)
         .evicted = 30 * scale,
         .discarded = 10 * scale,
         .rejected_by_upstream = 5 * scale,
+        .evicted_by = {[SPOOL_LOSS_FULL] = 20 * scale, [SPOOL_LOSS_AGE] = 7 * scale, [SPOOL_LOSS_DAMAGE] = 3 * scale},
+        .evicted_received_first_ns = FIXTURE_NOW - 60 * FIXTURE_AGE,
+        .evicted_received_last_ns = FIXTURE_NOW - 2 * FIXTURE_AGE,
+        .replayed = 4 * scale,
         .pending_bytes = 30000 * scale,
         .oldest_received_ns = FIXTURE_NOW - FIXTURE_AGE,
     };
@@ -53,6 +57,9 @@ static inline void fixture_spool(struct spool_stats *spool)
     spool->dead_letter_requests = 4;
     spool->dead_letter_items = 180;
     spool->dead_letter_bytes = 4096;
+    spool->damaged_files = 2;
+    spool->scrubbed_bytes_total = 123456;
+    spool->scrub_finished_ns = FIXTURE_NOW - FIXTURE_AGE;
     for (int i = 0; i < SPOOL_HISTOGRAM_BUCKETS; i++) {
         spool->commit_seconds.bounds[i] = spool->requests_per_commit.bounds[i] =
             i == SPOOL_HISTOGRAM_BUCKETS - 1 ? INFINITY : i + 1;
@@ -82,6 +89,7 @@ static inline void fixture_fill(struct snapshot *s)
     s->refused[EXCHANGE_HTTP][INGEST_NO_SIGNAL][REFUSAL_UNKNOWN_PATH] = 6;
     s->directory = "/var/lib/weir";
     fixture_spool(&s->spool);
+    s->dead_letter_max_bytes = 1250000;
     s->upstream_count = 1;
     struct snapshot_upstream *central = &s->upstreams[0];
     central->name = "central";

@@ -124,6 +124,15 @@ Test(metrics, shows_the_numbers)
         {"weir_upstream_state{upstream=\"central\",state=\"backing_off\"}", 1},
         {"weir_upstream_state{upstream=\"central\",state=\"idle\"}", 0},
         {"weir_dead_letter_items", 180},
+        {"weir_dead_letter_limit_bytes", 1250000},
+        {"weir_lane_evicted_items_total{upstream=\"central\",signal=\"metrics\",reason=\"full\"}", 40},
+        {"weir_lane_evicted_items_total{upstream=\"central\",signal=\"metrics\",reason=\"age\"}", 14},
+        {"weir_lane_evicted_items_total{upstream=\"central\",signal=\"traces\",reason=\"damage\"}", 3},
+        {"weir_lane_replayed_items_total{upstream=\"central\",signal=\"metrics\"}", 8},
+        {"weir_spool_kept_bytes", 0},
+        {"weir_spool_damaged_files", 2},
+        {"weir_spool_scrubbed_bytes_total", 123456},
+        {"weir_spool_scrub_finished_timestamp_seconds", 1795161540.5},
     };
     for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
         double value = value_of(text, rows[i].series);

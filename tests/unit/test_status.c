@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <criterion/criterion.h>
 
+#include "relay/spool_events.h"
 #include "relay/status.h"
 #include "snapshot_fixture.h"
 
@@ -82,7 +83,17 @@ Test(status, has_every_member_of_the_contract)
         {"dead_letters.requests", JSON_INTEGER},
         {"dead_letters.items", JSON_INTEGER},
         {"dead_letters.bytes", JSON_INTEGER},
-        {"dead_letters.max_bytes", JSON_NULL},
+        {"dead_letters.max_bytes", JSON_INTEGER},
+        {"spool.kept_bytes", JSON_INTEGER},
+        {"spool.when_full", JSON_STRING},
+        {"spool.max_age_seconds", JSON_NULL},
+        {"spool.keep_delivered_seconds", JSON_REAL},
+        {"spool.damaged_files", JSON_INTEGER},
+        {"spool.scrubbed_bytes", JSON_INTEGER},
+        {"spool.scrub_finished", JSON_STRING},
+        {"upstreams.0.lanes.traces.items.replayed", JSON_INTEGER},
+        {"upstreams.0.lanes.traces.evicted.received_first", JSON_STRING},
+        {"upstreams.0.lanes.traces.evicted.received_last", JSON_STRING},
     };
     fixture_fill(&snap);
     json_t *status = status_json(&snap);
@@ -144,6 +155,40 @@ Test(status, shows_the_numbers)
     json_decref(status);
 }
 
+Test(status, tells_of_retention)
+{
+    fixture_fill(&snap);
+    snap.evict_oldest = true;
+    snap.max_age_ms = 86400500;
+    snap.keep_delivered_ms = 3600000;
+    snap.spool.kept_bytes = 777;
+    json_t *status = status_json(&snap);
+    expect_text(status, "spool.when_full", "evict_oldest");
+    expect_number(status, "spool.max_age_seconds", 86400.5);
+    expect_number(status, "spool.keep_delivered_seconds", 3600);
+    expect_number(status, "spool.kept_bytes", 777);
+    expect_number(status, "spool.damaged_files", 2);
+    expect_number(status, "spool.scrubbed_bytes", 123456);
+    expect_text(status, "spool.scrub_finished", "2026-11-20T07:59:00.500Z");
+    expect_number(status, "upstreams.0.lanes.metrics.items.evicted", 60);
+    expect_number(status, "upstreams.0.lanes.metrics.evicted.full", 40);
+    expect_number(status, "upstreams.0.lanes.metrics.evicted.age", 14);
+    expect_number(status, "upstreams.0.lanes.metrics.evicted.damage", 6);
+    expect_text(status, "upstreams.0.lanes.metrics.evicted.received_first", "2026-11-20T07:00:00.500Z");
+    expect_text(status, "upstreams.0.lanes.metrics.evicted.received_last", "2026-11-20T07:58:00.500Z");
+    expect_number(status, "upstreams.0.lanes.metrics.items.replayed", 8);
+    expect_number(status, "dead_letters.max_bytes", 1250000);
+    json_decref(status);
+    static const enum spool_state states[] = {SPOOL_OK, SPOOL_FULL, SPOOL_FAILED, SPOOL_READ_ONLY};
+    static const char *const names[] = {"ok", "full", "failed", "read_only"};
+    for (size_t i = 0; i < WEIR_COUNT(states); i++) {
+        snap.spool.state = states[i];
+        status = status_json(&snap);
+        expect_text(status, "spool.state", names[i]);
+        json_decref(status);
+    }
+}
+
 Test(status, the_ledger_of_each_lane_adds_up)
 {
     fixture_fill(&snap);
@@ -158,6 +203,10 @@ Test(status, the_ledger_of_each_lane_adds_up)
         for (size_t i = 0; i < WEIR_COUNT(parts); i++)
             sum += json_integer_value(json_object_get(json_object_get(lane, "items"), parts[i]));
         cr_assert_eq(sum, json_integer_value(at(lane, "items.accepted")), "%s", name);
+        json_int_t lost = 0;
+        for (int i = 0; i < SPOOL_LOSSES; i++)
+            lost += json_integer_value(json_object_get(at(lane, "evicted"), spool_loss_name((enum spool_loss)i)));
+        cr_assert_eq(lost, json_integer_value(at(lane, "items.evicted")), "%s", name);
         lanes++;
     }
     cr_assert_eq(lanes, 2);
@@ -184,6 +233,9 @@ Test(status, what_is_not_known_is_null)
         "spool.oldest",
         "spool.compression_ratio",
         "spool.full_in_seconds",
+        "spool.scrub_finished",
+        "upstreams.0.lanes.logs.evicted.received_first",
+        "upstreams.0.lanes.logs.evicted.received_last",
         "spool.requests_per_commit",
         "upstreams.0.last_error.time",
         "upstreams.0.last_error.code",
@@ -311,7 +363,11 @@ Test(status, sampled_rates)
     snap.upstreams[0].lanes[WEIR_TRACES].replay.sent_raw_bytes += 3000;
     snap.spool.raw_bytes_by_signal[WEIR_TRACES] += 1000;
     snap.spool.raw_bytes_by_signal[WEIR_LOGS] += 5000; // no lane of this upstream
+    snap.spool.raw_bytes_total += 6000;
+    snap.spool.written_bytes_total += 8192;
     snapshot_sample(&sampler, &snap);
+    cr_expect_float_eq(rate_per_second(&sampler.raw_bytes), 6000, 1e-6);
+    cr_expect_float_eq(rate_per_second(&sampler.written_bytes), 8192, 1e-6);
     cr_expect_float_eq(rate_per_second(&sampler.received_items), 500, 1e-6);
     cr_expect_float_eq(rate_per_second(&sampler.received_bytes), 5000, 1e-6);
     cr_expect_float_eq(rate_per_second(&sampler.upstreams[0].in_items), 100, 1e-6);
@@ -335,4 +391,32 @@ Test(status, full_in_follows_the_slowest_upstream_and_the_scarcer_room)
     snap.upstreams[1].rates.out_bytes = 9000;
     snapshot_conclude_spool(&snap);
     cr_expect_eq(snap.full_in_seconds, RATE_UNKNOWN);
+}
+
+Test(status, full_in_counts_pages_as_they_are_written_now)
+{
+    fixture_fill(&snap); // 6 MB of the quota left
+    snap.received_bytes_rate = snap.raw_bytes_rate = 8000;
+    snap.written_bytes_rate = 4000; // it was 8:1 over the spool's life
+    snap.upstreams[0].rates = (struct snapshot_rates){.in_bytes = 8000, .out_bytes = 0};
+    snapshot_conclude_spool(&snap);
+    cr_expect_float_eq(snap.full_in_seconds, 1500, 1e-6);
+    snap.spool.room_bytes = 400000; // allocated, and empty
+    snapshot_conclude_spool(&snap);
+    cr_expect_float_eq(snap.full_in_seconds, 1600, 1e-6);
+}
+
+Test(status, what_is_kept_for_a_replay_is_no_obstacle)
+{
+    fixture_fill(&snap);
+    snap.received_bytes_rate = snap.raw_bytes_rate = snap.written_bytes_rate = 1000;
+    snap.upstreams[0].rates = (struct snapshot_rates){.in_bytes = 1000, .out_bytes = 0};
+    snap.spool.used_bytes = snap.spool.max_bytes;
+    snap.spool.kept_bytes = 3000000;
+    snapshot_conclude_spool(&snap);
+    cr_expect_float_eq(snap.full_in_seconds, 3000, 1e-6);
+    snap.spool.disk_free_bytes = 0;
+    snap.spool.used_bytes = 4000000; // the disk is the limit: what is kept there gives way, too
+    snapshot_conclude_spool(&snap);
+    cr_expect_float_eq(snap.full_in_seconds, 3000, 1e-6);
 }

@@ -50,6 +50,32 @@ Test(status_print, page)
     free(text);
 }
 
+Test(status_print, retention_and_what_it_cost)
+{
+    fixture_fill(&snap);
+    snap.upstreams[0].lanes[WEIR_METRICS].ledger.evicted = 0;
+    char *text = print_snapshot(NULL);
+    static const char *const first[] = {
+        "traces evicted  full 20  age 7  damage 3  received 2026-11-20T07:00:00.500Z to 2026-11-20T07:58:00.500Z\n",
+        "traces: 4 items were added again by weir replay\n",
+        "DAMAGED FILES 2: the log names them\n",
+        "full in -",
+    };
+    expect_words(text, first, WEIR_COUNT(first));
+    cr_expect_null(strstr(text, "metrics evicted"), "nothing of it was");
+    cr_expect_null(strstr(text, "when full"), "the defaults");
+    free(text);
+    snap.evict_oldest = true;
+    snap.max_age_ms = 3 * 86400000ull;
+    snap.keep_delivered_ms = 7200000;
+    snap.spool.kept_bytes = 1536;
+    text = print_snapshot(NULL);
+    static const char *const then[] = {
+        "evicts in -", "when full evict oldest  at most 3d00h old  delivered is kept 2h00m (1.5 KiB)\n"};
+    expect_words(text, then, WEIR_COUNT(then));
+    free(text);
+}
+
 Test(status_print, why_it_is_not_ready)
 {
     fixture_fill(&snap);
