@@ -89,6 +89,9 @@ $(TOOLS): $(B)/weir-%: $$(call src_objs,tests/tools/$$*) $$(call src_objs,tests/
 $(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link) $(if $(findstring thread,$(SANITIZE)),-lm,-lcriterion)
+$(B)/tests/unit/dump_%: $(B)/tests/unit/dump_%.o $(B)/libproto.a
+	$(call say,LINK,$@)
+	$(link)
 $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link)
@@ -103,6 +106,9 @@ unit: $(UNITS) ## build and run the unit tests
 	@tests/tools/run-units.sh $(UNITS)
 schema-check: build/venv/.opentelemetry-proto-1.45.2 ## compare proto/'s schema with OTLP's official one (pip fetches it into build/venv)
 	@build/venv/bin/python tests/unit/check_schema.py proto
+JSON_REQUESTS ?= 500
+json-check: $(B)/tests/unit/dump_otlp_json build/venv/.opentelemetry-proto-1.45.2 ## compare our OTLP/JSON with protobuf's own, on JSON_REQUESTS=500 random requests a signal
+	@build/venv/bin/python tests/unit/check_otlp_json.py $< $(JSON_REQUESTS)
 build/venv/.opentelemetry-proto-%:
 	$(call say,VENV,opentelemetry-proto $*)
 	$(Q)mkdir -p build && python3 -m venv build/venv && \
@@ -131,7 +137,7 @@ lint: $(GEN_H) ## format, clang-tidy, shellcheck, yamllint; lists what is past o
 format: ## clang-format on all C
 	clang-format -i $(shell find proto storage net relay tests -name '*.[ch]' -not -path '*/node_modules/*')
 # Each step is a make of its own, since the first may install what this file asks pkg-config for.
-TEST_STEPS := all layers schema-check unit e2e interop readme-check k8s-check
+TEST_STEPS := all layers schema-check json-check unit e2e interop readme-check k8s-check
 test: ## install what is missing, build, and run all tests
 	@$(MAKE) --no-print-directory deps
 	@set -e; for step in $(TEST_STEPS); do echo "== $$step"; $(MAKE) --no-print-directory -j$$(nproc) $$step; done

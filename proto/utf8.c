@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proto/utf8.h"
 
-// Length of the character at p (1-4), or 0 when it is no UTF-8. `left` > 0.
-static size_t character_len(const uint8_t *p, size_t left)
+size_t utf8_character_len(const uint8_t *p, size_t left)
 {
     uint8_t first = p[0];
     if (first < 0x80)
@@ -29,7 +28,7 @@ bool utf8_is_valid(const uint8_t *data, size_t len)
             i += 8;
             continue;
         }
-        size_t step = character_len(data + i, len - i);
+        size_t step = utf8_character_len(data + i, len - i);
         if (step == 0)
             return false;
         i += step;
@@ -43,7 +42,7 @@ void utf8_copy_text(char *out, size_t cap, const void *text, size_t len)
     const uint8_t *from = (const uint8_t *)text;
     size_t used = 0;
     for (size_t i = 0; i < len;) {
-        size_t step = character_len(from + i, len - i);
+        size_t step = utf8_character_len(from + i, len - i);
         if (used + (step ? step : 1) >= cap)
             break;
         if (step == 0)

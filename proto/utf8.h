@@ -40,6 +40,9 @@ static inline bool utf8_window_is_ascii(const uint8_t *p, size_t len)
 #endif
 }
 
+// Length of the character at p (1-4), or 0 when it is no UTF-8. `left` > 0: bytes that can be read.
+size_t utf8_character_len(const uint8_t *p, size_t left);
+
 bool utf8_is_valid(const uint8_t *data, size_t len);
 
 // Copies text into out[cap], NUL-terminated: always valid UTF-8, cut at a whole character, with '?' for bytes that are no
