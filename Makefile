@@ -106,8 +106,8 @@ unit: $(UNITS) ## build and run the unit tests
 	@tests/tools/run-units.sh $(UNITS)
 schema-check: build/venv/.opentelemetry-proto-1.45.2 ## compare proto/'s schema with OTLP's official one (pip fetches it into build/venv)
 	@build/venv/bin/python tests/unit/check_schema.py proto
-JSON_REQUESTS ?= 500
-json-check: $(B)/tests/unit/dump_otlp_json build/venv/.opentelemetry-proto-1.45.2 ## compare our OTLP/JSON with protobuf's own, on JSON_REQUESTS=500 random requests a signal
+JSON_REQUESTS ?= 300
+json-check: $(B)/tests/unit/dump_otlp_json build/venv/.opentelemetry-proto-1.45.2 ## compare our OTLP/JSON with protobuf's own, on JSON_REQUESTS=300 random requests a signal
 	@build/venv/bin/python tests/unit/check_otlp_json.py $< $(JSON_REQUESTS)
 build/venv/.opentelemetry-proto-%:
 	$(call say,VENV,opentelemetry-proto $*)
