@@ -95,6 +95,9 @@ $(B)/tests/unit/dump_%: $(B)/tests/unit/dump_%.o $(B)/libproto.a
 $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link)
+$(B)/tests/tools/lanes: $(B)/tests/tools/lanes.o $(B)/libstorage.a $(B)/libproto.a
+	$(call say,LINK,$@)
+	$(link)
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link) -fsanitize=fuzzer
@@ -118,7 +121,7 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS=20, with clang and sanitizers, fr
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined B=build/fuzz fuzz-run
 fuzz-run: $(FUZZERS)
 	@tests/fuzz/run.sh $(B) $(FUZZ_SECONDS) $(FUZZERS)
-e2e: $(B)/weir tools $(B)/tests/slow_fdatasync.so ## the real binaries against each other, in parallel (E2E="-k outage" for a part)
+e2e: $(B)/weir tools $(B)/tests/slow_fdatasync.so $(B)/tests/tools/lanes ## the real binaries against each other, in parallel (E2E="-k outage" for a part)
 	@WEIR_BUILD=$(B) /usr/bin/python3 -m pytest -p no:cacheprovider -n 4 -q -rs $(E2E) tests/e2e
 outage: E2E := -k "outage or kill"
 outage: e2e ## the outage and kill -9 tests alone, with their figures

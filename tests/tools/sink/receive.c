@@ -226,6 +226,7 @@ static void conclude(struct request *request)
 {
     const char *why = request->err.text;
     int status = request->err_status;
+    uint64_t items = request->sink->records[request->signal].items;
     if (status == 0)
         status = judge(request, &why);
     if (status == 0 && !take(request)) {
@@ -235,6 +236,8 @@ static void conclude(struct request *request)
     json_object_set_new(request->attempt, "encoding", json_string(encoding_name(request->encoding)));
     json_object_set_new(request->attempt, "raw_bytes", json_integer((json_int_t)request->raw.len));
     json_object_set_new(request->attempt, "wire_bytes", json_integer((json_int_t)request->wire.len));
+    items = request->sink->records[request->signal].items - items;
+    json_object_set_new(request->attempt, "items", json_integer((json_int_t)items));
     if (status != 0) {
         request->exchange->user = NULL;
         refuse(request, status, why);
