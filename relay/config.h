@@ -143,6 +143,16 @@ int config_target_parse(const char *endpoint, enum config_protocol protocol, str
                         struct weir_err *err);
 void config_target_free(struct config_target *target);
 
+// --- numbers as people write them ----------------------------------------------------------------------------------------
+
+// "250ms", "1m30s", "3d"; "512KiB", "20MB". WEIR_E_INVALID with what is wrong.
+int config_duration_parse(const char *text, uint64_t *ms, struct weir_err *err);
+int config_size_parse(const char *text, uint64_t *bytes, struct weir_err *err);
+#define CONFIG_NUMBER_TEXT 48
+// As short as it reads back exactly: "1m30s", "10GiB", "20MB", "1000001B".
+const char *config_duration_format(uint64_t ms, char out[CONFIG_NUMBER_TEXT]);
+const char *config_size_format(uint64_t bytes, char out[CONFIG_NUMBER_TEXT]);
+
 // --- printing ----------------------------------------------------------------------------------------------------------
 
 // The effective configuration as YAML that config_load reads back to the same; values of headers that look like secrets are

@@ -58,12 +58,6 @@ int config_flags_add(const struct config_row *row, uint32_t *flags, const char *
 int config_map_set(struct config_map *map, const char *name, const char *value, struct weir_err *err);
 // "off", or host:port whose port may be 0; the host may be missing. (config_target.c)
 int config_listen_check(const char *text, struct weir_err *err);
-int config_duration_parse(const char *text, uint64_t *ms, struct weir_err *err);
-int config_size_parse(const char *text, uint64_t *bytes, struct weir_err *err);
-#define CONFIG_NUMBER_TEXT 48
-// As short as it reads back exactly: "1m30s", "10GiB", "20MB", "1000001B".
-const char *config_duration_format(uint64_t ms, char out[CONFIG_NUMBER_TEXT]);
-const char *config_size_format(uint64_t bytes, char out[CONFIG_NUMBER_TEXT]);
 // A row's bounds for people: "1 to 64", "10ms to 1h"; "" when it has none.
 const char *config_row_bounds(const struct config_row *row, char *out, size_t out_size);
 

@@ -95,6 +95,19 @@ void replay_note_refusal(struct replay_lane *lane, const struct verdict *verdict
               LOG_STR("code", verdict->code), LOG_STR("error", verdict->message));
 }
 
+void replay_note_here(struct replay_lane *lane, const char *code, const char *message)
+{
+    struct replay *replay = lane->replay;
+    struct replay_lane_stats *stats = &replay->stats.lanes[lane->signal];
+    struct verdict verdict = {.kind = VERDICT_RETRY};
+    snprintf(verdict.code, sizeof(verdict.code), "%s", code);
+    snprintf(verdict.message, sizeof(verdict.message), "%s", message);
+    pthread_mutex_lock(&replay->lock);
+    set_error(&stats->error_unix_ns, stats->error_code, stats->error_message, &verdict);
+    set_upstream_error(&replay->stats, &verdict);
+    pthread_mutex_unlock(&replay->lock);
+}
+
 static enum replay_state lane_state(const struct replay_lane *lane, uint64_t now_ns)
 {
     const struct replay *replay = lane->replay;
@@ -196,6 +209,7 @@ void replay_stats_get(struct replay *replay, struct replay_stats *out)
 static void start_exports(struct replay *replay)
 {
     uint64_t now_ns = weir_now_ns();
+    replay->turn++;
     // One export of each lane in turn, so that none starves the others.
     for (bool more = true; more;) {
         more = false;
@@ -210,6 +224,9 @@ static int poll_timeout_ms(const struct replay *replay)
     uint64_t now_ns = weir_now_ns(), due_ns = now_ns + POLL_MAX_MS * 1000000ull;
     if (backoff_waits(&replay->backoff, now_ns) && replay->backoff.until_ns < due_ns)
         due_ns = replay->backoff.until_ns;
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        if (replay->lanes[i].buried_turn == replay->turn)
+            due_ns = now_ns; // there may be more of it
     for (int i = 0; i < WEIR_SIGNALS; i++)
         if (backoff_waits(&replay->lanes[i].backoff, now_ns) && replay->lanes[i].backoff.until_ns < due_ns)
             due_ns = replay->lanes[i].backoff.until_ns;

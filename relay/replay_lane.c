@@ -50,7 +50,9 @@ void lane_put_back(struct replay_lane *lane, uint64_t first, uint64_t end)
 bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns)
 {
     const struct replay *replay = lane->replay;
-    if (lane->spool_lane == NULL || backoff_waits(&lane->backoff, now_ns) || backoff_waits(&replay->backoff, now_ns))
+    if (lane->spool_lane == NULL || lane->buried_turn == replay->turn)
+        return false;
+    if (backoff_waits(&lane->backoff, now_ns) || backoff_waits(&replay->backoff, now_ns))
         return false;
     // After a failure one export shows whether it has passed, and the rest waits for it.
     if (replay->backoff.failures > 0)
@@ -90,12 +92,19 @@ static int read_block(struct replay_lane *lane, uint64_t from, struct block_view
     return rc;
 }
 
+static uint64_t join_bytes_max(const struct export *export)
+{
+    uint64_t bytes = export->replay->upstream->max_request_size_bytes;
+    return export->too_old && bytes > OLD_LETTER_BYTES_MAX ? OLD_LETTER_BYTES_MAX : bytes;
+}
+
 // Whether `view` may travel in one request with what the export holds already.
 static bool joins(const struct export *export, const struct block_view *view)
 {
     const struct block_view *before = &export->views[export->view_count - 1];
-    return export->lane->signal != WEIR_PROFILES &&
-           export->raw_bytes + view->raw_bytes <= export->replay->upstream->max_request_size_bytes &&
+    if (lane_too_old(export->lane, view) != export->too_old)
+        return false;
+    return export->lane->signal != WEIR_PROFILES && export->raw_bytes + view->raw_bytes <= join_bytes_max(export) &&
            envelopes_join(before->envelope, view->envelope);
 }
 
@@ -134,11 +143,12 @@ static bool take_blocks(struct export *export)
         return false;
     }
     export->first = lane->todo.at[0].first;
+    export->too_old = lane_too_old(lane, &view);
     take_view(export, &view);
     // A block that was refused is split: it travels alone.
     while (export->view_count < JOIN_READS_MAX && export->first >= lane->split_until &&
            export->end >= lane->single_until && export->end < lane->todo.at[0].end &&
-           export->raw_bytes < lane->replay->upstream->max_request_size_bytes) {
+           export->raw_bytes < join_bytes_max(export)) {
         if (read_block(lane, export->end, &view, &err) != WEIR_OK)
             break;
         if (!joins(export, &view)) {
@@ -172,6 +182,14 @@ static bool begin_split(struct export *export)
     return true;
 }
 
+void lane_damaged(struct replay_lane *lane, const struct export *export, const struct weir_err *err)
+{
+    if (export->view_count == 1)
+        lose(lane, export->first, export->end, err);
+    else
+        lane->single_until = export->end; // one by one, to find the damaged one
+}
+
 static bool send_blocks(struct export *export)
 {
     struct replay_lane *lane = export->lane;
@@ -182,10 +200,8 @@ static bool send_blocks(struct export *export)
         return true;
     }
     lane_put_back(lane, export->first, export->end);
-    if (rc == WEIR_E_CORRUPT && export->view_count == 1)
-        lose(lane, export->first, export->end, &err);
-    else if (rc == WEIR_E_CORRUPT)
-        lane->single_until = export->end; // one by one, to find the damaged one
+    if (rc == WEIR_E_CORRUPT)
+        lane_damaged(lane, export, &err);
     else
         lane_fail_here(lane);
     export_free(export);
@@ -208,6 +224,10 @@ bool lane_send_next(struct replay_lane *lane)
     if (!take_blocks(export)) {
         export_free(export);
         return false;
+    }
+    if (export->too_old) {
+        lane_bury_old(export);
+        return true;
     }
     bool too_large =
         export->raw_bytes > lane->replay->upstream->max_request_size_bytes && export->views[0].requests > 1;
@@ -244,11 +264,23 @@ void lane_fail_here(struct replay_lane *lane)
     backoff_fail(&lane->backoff, &policy, 0, replay_random(lane->replay), weir_now_ns());
 }
 
+void lane_cannot_keep(struct replay_lane *lane, const struct weir_err *err)
+{
+    static struct log_limit limit = LOG_LIMIT(10000);
+    log_event_limited(&limit, LOG_ERROR, "dead_letter_failed",
+                      "cannot keep what the upstream will not get: the lane waits with it",
+                      LOG_STR("upstream", lane->replay->upstream->name),
+                      LOG_STR("signal", weir_signal_name(lane->signal)), LOG_ERR(err));
+    replay_note_here(lane, err->code == WEIR_E_FULL ? "dead_letters_full" : "dead_letters", err->text);
+    lane->cannot_keep = true;
+    lane_fail_here(lane);
+}
+
 void lane_recover(struct replay_lane *lane, const struct export *export)
 {
     if (backoff_is_older(&lane->backoff, export->started_ns))
         return;
-    lane->held = false;
+    lane->held = lane->cannot_keep = false;
     lane->failure_told = false;
     backoff_reset(&lane->backoff);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the replay worker's parts share: replay.c (life, the worker's turn, what is shown), replay_lane.c (which blocks are next, what a
-// verdict does to them), replay_export.c (one request to the upstream), replay_split.c (a refused block, part by part).
+// verdict does to them), replay_export.c (one request to the upstream), replay_split.c (a refused block, part by part), replay_old.c (what
+// is too old to be sent).
 // All of it belongs to the worker's thread but for what `lock` guards.
 #ifndef WEIR_RELAY_REPLAY_PRIV_H
 #define WEIR_RELAY_REPLAY_PRIV_H
@@ -30,6 +31,7 @@ struct export
     struct client_call call;
     uint64_t first, end; // block numbers taken from the lane
     bool part;           // of lane->split, which keeps the block
+    bool too_old;        // for this upstream: goes to the dead letters
     bool lane_waits;     // a RETRY is the lane's own failure: it backs off
     struct block_view views[EXPORT_BLOCKS_MAX];
     size_t view_count;
@@ -73,7 +75,9 @@ struct replay_lane {
     bool behind;           // what it sends is older than a moment
     uint32_t in_flight;
     bool held;
-    bool failure_told; // in the log, since it last went well
+    bool failure_told;    // in the log, since it last went well
+    bool cannot_keep;     // it waits because the dead letters take nothing
+    uint64_t buried_turn; // the worker's turn in which it gave data to the dead letters instead of the upstream
     struct backoff backoff;
     struct split split;
 };
@@ -99,6 +103,7 @@ struct replay {
     uint64_t random;
     pthread_t thread;
     bool started;
+    uint64_t turn; // of the worker, from 1
     atomic_bool stop, woken;
     uint64_t stop_deadline_ns;
     pthread_mutex_t lock; // guards stats
@@ -111,6 +116,8 @@ struct backoff_policy replay_policy(const struct replay *replay);
 // What went wrong, for the status, and for the log when it is news: once until it went well again, or when the words change.
 void replay_note_unreachable(struct replay *replay, const struct verdict *verdict);
 void replay_note_refusal(struct replay_lane *lane, const struct verdict *verdict);
+// The spool, not the upstream, is why the lane waits: for the status.
+void replay_note_here(struct replay_lane *lane, const char *code, const char *message);
 void replay_update_state(struct replay *replay);
 
 // replay_lane.c -------------------------------------------------------------------------------------------------------------
@@ -124,6 +131,10 @@ void lane_put_back(struct replay_lane *lane, uint64_t first, uint64_t end);
 void lane_fail(struct replay_lane *lane, const struct export *export, const struct verdict *verdict);
 // Memory or the disk, not the upstream, is in the way: waits a little.
 void lane_fail_here(struct replay_lane *lane);
+// The dead letters do not take what the lane gives up: told, and tried again later.
+void lane_cannot_keep(struct replay_lane *lane, const struct weir_err *err);
+// The export, which was put back, holds damaged blocks: finds out which, and passes them.
+void lane_damaged(struct replay_lane *lane, const struct export *export, const struct weir_err *err);
 // The upstream has judged an export of the lane: what failed before that was sent is over.
 void lane_recover(struct replay_lane *lane, const struct export *export);
 // An export of whole blocks has ended.
@@ -134,6 +145,12 @@ struct export *export_new(struct replay_lane *lane); // NULL: out of memory
 void export_free(struct export *export);             // releases its views, keeps the record
 // Sends what views hold (or, for a part, `raw`). WEIR_E_CORRUPT, WEIR_E_NOMEM: nothing was sent, the export is still the caller's.
 int export_send(struct export *export, const struct weir_slice *raw, struct weir_err *err);
+
+// replay_old.c --------------------------------------------------------------------------------------------------------------------
+#define OLD_LETTER_BYTES_MAX (4u * 1024u * 1024u) // raw, of blocks joined into one letter
+bool lane_too_old(const struct replay_lane *lane, const struct block_view *view);
+// Gives what the export holds to the dead letters, or puts it back for later. The export is spent.
+void lane_bury_old(struct export *export);
 
 // replay_split.c ----------------------------------------------------------------------------------------------------------------
 // Takes over [first, end), which holds the one block `view`. WEIR_E_CORRUPT, WEIR_E_NOMEM.

@@ -132,7 +132,7 @@ bool split_send_next(struct replay_lane *lane)
     return false;
 }
 
-// One request that the upstream will not take. False: it could not be kept, so it is tried again later.
+// One request that the upstream will not take. False: it could not be kept; the lane waits to try it again.
 static bool bury(struct replay_lane *lane, const struct verdict *verdict)
 {
     struct split *split = &lane->split;
@@ -152,10 +152,7 @@ static bool bury(struct replay_lane *lane, const struct verdict *verdict)
         .raw = {split->raw.data + split->offsets[index], split->entries[index].raw_bytes},
     };
     if (spool_dead_letter_put(lane->replay->spool, &letter, &err) != WEIR_OK) {
-        static struct log_limit limit = LOG_LIMIT(10000);
-        log_event_limited(&limit, LOG_ERROR, "dead_letter_failed",
-                          "cannot keep a refused request: the lane waits with it", LOG_STR("upstream", letter.upstream),
-                          LOG_ERR(&err));
+        lane_cannot_keep(lane, &err);
         return false;
     }
     static struct log_limit limit = LOG_LIMIT(1000);
@@ -195,7 +192,6 @@ void split_part_done(struct export *export, const struct verdict *verdict)
             push_halves(split, from, to);
         } else if (!bury(lane, verdict)) {
             push(split, from, to);
-            lane_fail_here(lane);
             return;
         }
         break;

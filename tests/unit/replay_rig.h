@@ -76,7 +76,8 @@ struct replay_rig {
     struct loop_message message;
     struct rig_answer release_with;
     atomic_bool busy;
-    int poison; // for decide
+    int poison;                         // for decide
+    uint64_t age_ns, dead_letter_bytes; // of blocks appended from now on; of the spool
     atomic_int limit;
 };
 
@@ -333,6 +334,7 @@ static inline void rig_open_spool(struct replay_rig *rig)
     struct spool_report report = {0};
     struct spool_options options = kit_options(rig->directory, 256);
     options.on_commit = rig_on_commit;
+    options.dead_letter_bytes = rig->dead_letter_bytes;
     options.ctx = rig;
     cr_assert_eq(spool_open(&options, &rig->spool, &report, &err), WEIR_OK, "%s", err.text);
 }
@@ -345,8 +347,10 @@ static inline void rig_new_replay(struct replay_rig *rig)
     atomic_store(&rig->replay, replay);
 }
 
+#define rig_new(...) rig_new_with_letters(0, __VA_ARGS__)
+
 // A rig whose replay has its lanes and is not started yet. What the test wants otherwise it sets in `upstream` before.
-static inline struct replay_rig *rig_new(struct config_upstream upstream)
+static inline struct replay_rig *rig_new_with_letters(uint64_t dead_letter_bytes, struct config_upstream upstream)
 {
     static char name[] = "up", empty[] = "", host[] = "127.0.0.1";
     struct replay_rig *rig = calloc(1, sizeof(*rig));
@@ -354,6 +358,7 @@ static inline struct replay_rig *rig_new(struct config_upstream upstream)
     log_to_fd(open("/dev/null", O_WRONLY | O_CLOEXEC));
     pthread_mutex_init(&rig->lock, NULL);
     rig->upstream = upstream;
+    rig->dead_letter_bytes = dead_letter_bytes;
     struct config_upstream *up = &rig->upstream;
     up->name = name;
     if (up->target.base_path == NULL)
@@ -436,7 +441,7 @@ __attribute__((unused)) static void rig_append_in(struct replay_rig *rig, enum w
         kit_fill(raw, bytes, i);
         weir_put_u64(raw, i);
         weir_put_u32(raw + 8, (uint32_t)(bytes - RIG_HEAD));
-        struct block_request request = {.items = 2, .received_ns = weir_now_unix_ns()};
+        struct block_request request = {.items = 2, .received_ns = weir_now_unix_ns() - rig->age_ns};
         cr_assert_eq(block_builder_add(builder, (struct weir_slice){raw, bytes}, &request, &err), WEIR_OK, "%s",
                      err.text);
     }
