@@ -181,6 +181,8 @@ static int make_state(struct spool *spool, struct weir_err *err)
         code = spool_path(spool, "state.tmp", temporary, err);
     if (code == WEIR_OK)
         code = spool_sync_parent(spool, err);
+    if (code == WEIR_OK) // the name LOCK comes first: a directory with a temporary alone would be taken for somebody else's
+        code = spool_sync_directory(spool, err);
     if (code == WEIR_OK)
         code = state_create(temporary, &spool->lane_state, err);
     if (code == WEIR_OK && rename(temporary, path) != 0)
