@@ -98,6 +98,9 @@ $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(B)/librelay.a $(ARCHIVES)
 $(B)/tests/tools/lanes: $(B)/tests/tools/lanes.o $(B)/libstorage.a $(B)/libproto.a
 	$(call say,LINK,$@)
 	$(link)
+$(B)/tests/powercut/powercut: $(call src_objs,tests/powercut) $(B)/libstorage.a
+	$(call say,LINK,$@)
+	$(link) -ldl
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link) -fsanitize=fuzzer
@@ -125,6 +128,11 @@ e2e: $(B)/weir tools $(B)/tests/slow_fdatasync.so $(B)/tests/tools/lanes ## the 
 	@WEIR_BUILD=$(B) /usr/bin/python3 -m pytest -p no:cacheprovider -n 4 -q -rs $(E2E) tests/e2e
 outage: E2E := -k "outage or kill"
 outage: e2e ## the outage and kill -9 tests alone, with their figures
+POWERCUT_CUTS ?= 10000
+powercut: $(B)/tests/powercut/powercut ## POWERCUT_CUTS=10000 power cuts of a spool, and each lie about durability found (minutes)
+	@$< --lies && $< $(POWERCUT_CUTS)
+powercut-test: POWERCUT_CUTS := 600
+powercut-test: powercut ## the same with 600 cuts
 interop: $(B)/weir tools ## the OpenTelemetry JS SDK through weir, item by item (npm fetches the SDK into build/interop)
 	@WEIR_BUILD=$(B) tests/interop/run.sh
 $(B)/tests/slow_fdatasync.so: tests/tools/slow_fdatasync.c
@@ -140,7 +148,7 @@ lint: $(GEN_H) ## format, clang-tidy, shellcheck, yamllint; lists what is past o
 format: ## clang-format on all C
 	clang-format -i $(shell find proto storage net relay tests -name '*.[ch]' -not -path '*/node_modules/*')
 # Each step is a make of its own, since the first may install what this file asks pkg-config for.
-TEST_STEPS := all layers schema-check json-check unit e2e interop readme-check k8s-check
+TEST_STEPS := all layers schema-check json-check unit powercut-test e2e interop readme-check k8s-check
 test: ## install what is missing, build, and run all tests
 	@$(MAKE) --no-print-directory deps
 	@set -e; for step in $(TEST_STEPS); do echo "== $$step"; $(MAKE) --no-print-directory -j$$(nproc) $$step; done

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// One spool as a relay would use it, with each promise noted where it is made.
+#include <pthread.h>
+#include <stdio.h>
+
+#include "tests/powercut/clock.h"
+#include "tests/powercut/judge.h"
+
+#define MIB (1024ull * 1024)
+
+bool driver_open(struct driver *d, const char *directory, char *why)
+{
+    const struct profile *p = d->profile;
+    struct spool_options options = {.directory = directory,
+                                    .max_bytes = p->max_mib * MIB,
+                                    .segment_bytes = p->segment_mib * MIB,
+                                    .evict_oldest = p->evict,
+                                    .keep_delivered_ns = p->keep_ns,
+                                    .holder = "powercut"};
+    struct weir_err err = {0};
+    struct spool_report report;
+    if (spool_open(&options, &d->spool, &report, &err) != WEIR_OK) {
+        snprintf(why, WHY_BYTES, "cannot be opened: %.300s", err.text);
+        return false;
+    }
+    clock_settle();
+    d->reader = spool_reader_new(d->spool);
+    for (unsigned i = 0; i < WORLD_LANES; i++) {
+        if (spool_lane_open(d->spool, world_upstreams[i / WEIR_SIGNALS], (enum weir_signal)(i % WEIR_SIGNALS),
+                            SPOOL_START_NOW, &d->lane[i], &err) != WEIR_OK) {
+            snprintf(why, WHY_BYTES, "lane cannot be opened: %.300s", err.text);
+            driver_close(d);
+            return false;
+        }
+        world_promise(d->world, &(struct promise){.kind = PROMISE_LANE, .lane = (uint8_t)i});
+    }
+    why[0] = '\0';
+    if (p->patient)
+        return true;
+    if (report.damaged > 0)
+        snprintf(why, WHY_BYTES, "%u damaged files", report.damaged);
+    else if (report.lost_blocks > 0)
+        snprintf(why, WHY_BYTES, "%llu numbers lost", (unsigned long long)report.lost_blocks);
+    if (why[0] != '\0')
+        driver_close(d);
+    return why[0] == '\0';
+}
+
+void driver_close(struct driver *d)
+{
+    spool_reader_free(d->reader);
+    spool_close(d->spool);
+    d->spool = NULL;
+}
+
+// --- appending -------------------------------------------------------------------------------------------------------------
+
+struct waiting {
+    struct world *world;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    unsigned left, refused;
+};
+
+struct sent {
+    struct waiting *waiting;
+    uint32_t seed;
+};
+
+static void completed(struct block *block, int result)
+{
+    struct sent *sent = block->owner;
+    struct waiting *w = sent->waiting;
+    if (result == WEIR_OK)
+        world_promise(w->world, &(struct promise){.kind = PROMISE_ACK, .seed = sent->seed});
+    free(sent);
+    block_free(block);
+    pthread_mutex_lock(&w->lock);
+    w->left--;
+    w->refused += result != WEIR_OK;
+    pthread_cond_signal(&w->done);
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool driver_append(struct driver *d, struct dice *dice, unsigned n, uint8_t stream)
+{
+    struct waiting waiting = {.world = d->world, .left = n};
+    struct block *chain = NULL, **tail = &chain;
+    if (d->world->seeds + n + 8 > WORLD_SEEDS)
+        return true;
+    pthread_mutex_init(&waiting.lock, NULL);
+    pthread_cond_init(&waiting.done, NULL);
+    for (unsigned i = 0; i < n; i++) {
+        enum weir_signal signal = (enum weir_signal)roll(dice, WEIR_SIGNALS);
+        uint32_t len = 8 + (uint32_t)roll(dice, roll(dice, 3) == 0 ? d->profile->block_bytes_max : 3000);
+        struct sent *sent = malloc(sizeof(*sent));
+        assert(sent != NULL);
+        *sent = (struct sent){&waiting, world_append(d->world, signal, stream, len)};
+        *tail = world_block(signal, sent->seed, len);
+        (*tail)->owner = sent;
+        tail = &(*tail)->next;
+    }
+    spool_append(d->spool, chain, completed);
+    pthread_mutex_lock(&waiting.lock);
+    while (waiting.left > 0)
+        pthread_cond_wait(&waiting.done, &waiting.lock);
+    pthread_mutex_unlock(&waiting.lock);
+    pthread_cond_destroy(&waiting.done);
+    pthread_mutex_destroy(&waiting.lock);
+    return waiting.refused == 0;
+}
+
+// --- delivering ------------------------------------------------------------------------------------------------------------
+
+static bool bury(struct driver *d, unsigned lane, uint32_t seed, uint64_t number)
+{
+    uint32_t len = d->world->seed[seed].len;
+    uint8_t *raw = malloc(len);
+    assert(raw != NULL);
+    world_fill(raw, len, seed);
+    struct promise p = {.kind = PROMISE_LETTER, .lane = (uint8_t)lane, .seed = seed, .number = number};
+    struct spool_dead_letter letter = {.upstream = world_upstreams[lane / WEIR_SIGNALS],
+                                       .signal = (enum weir_signal)(lane % WEIR_SIGNALS),
+                                       .code = "INVALID_ARGUMENT",
+                                       .message = "no",
+                                       .attempts = 1,
+                                       .block = number,
+                                       .items = world_items(seed),
+                                       .raw = {raw, len}};
+    world_promise(d->world, &p);
+    bool ok = spool_dead_letter_put(d->spool, &letter, NULL) == WEIR_OK;
+    p.kind = PROMISE_LETTER_OK;
+    if (ok)
+        world_promise(d->world, &p);
+    free(raw);
+    return ok;
+}
+
+bool driver_deliver(struct driver *d, unsigned lane, unsigned most, struct dice *dice, char *why)
+{
+    struct spool_interval in;
+    for (unsigned n = 0; n < most && spool_lane_intervals(d->lane[lane], &in, 1) > 0; n++) {
+        struct block_view view;
+        struct weir_err err = {0};
+        uint64_t skip_to = 0;
+        int code = spool_reader_next(d->reader, (enum weir_signal)(lane % WEIR_SIGNALS), in.first, in.end, &view,
+                                     &skip_to, &err);
+        if (code == WEIR_E_AGAIN) {
+            if (skip_to > in.first) // a lane without data does not hold a segment
+                spool_lane_settle(d->lane[lane], in.first, skip_to, &(struct spool_outcome){0});
+            return true;
+        }
+        if (code == WEIR_E_CORRUPT && d->profile->evict && spool_lane_intervals(d->lane[lane], &in, 1) > 0 &&
+            in.first >= skip_to)
+            continue; // evicted between the two calls
+        if (code != WEIR_OK) {
+            snprintf(why, WHY_BYTES, "block %llu cannot be read: %.300s", (unsigned long long)in.first, err.text);
+            return false;
+        }
+        uint32_t seed = world_recognize(d->world, &view, why, WHY_BYTES);
+        uint64_t number = view.number;
+        block_view_release(&view);
+        if (seed == UINT32_MAX)
+            return false;
+        bool buried = roll(dice, 12) == 0 && bury(d, lane, seed, number);
+        struct promise p = {.kind = PROMISE_SETTLE, .lane = (uint8_t)lane, .buried = buried, .seed = seed};
+        p.number = number;
+        world_promise(d->world, &p);
+        uint64_t items = world_items(seed);
+        spool_lane_settle(
+            d->lane[lane], in.first, number + 1,
+            &(struct spool_outcome){.delivered = buried ? 0 : items, .dead_lettered = buried ? items : 0});
+    }
+    return true;
+}
+
+bool driver_sync(struct driver *d)
+{
+    bool ok = spool_sync_state(d->spool, NULL) == WEIR_OK;
+    if (ok)
+        world_promise(d->world, &(struct promise){.kind = PROMISE_SYNC});
+    return ok;
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opens a spool and says whether everything that was promised is kept.
+#ifndef TESTS_POWERCUT_JUDGE_H
+#define TESTS_POWERCUT_JUDGE_H
+
+#include "tests/powercut/world.h"
+
+#define WHY_BYTES 400u
+
+// How a spool is driven; each run draws one.
+struct profile {
+    uint64_t max_mib, segment_mib;
+    uint32_t block_bytes_max;
+    bool free_threads;
+    bool patient;     // damage is looked through, to see what it cost
+    bool evict;       // when_full: evict_oldest
+    uint64_t keep_ns; // keep_delivered
+};
+
+struct tally {
+    uint64_t cuts, nested, checked, repeated, losses, opens;
+};
+
+// A spool that is open, with all lanes. Driver's thread alone.
+struct driver {
+    struct world *world;
+    const struct profile *profile;
+    struct spool *spool;
+    struct spool_lane *lane[WORLD_LANES];
+    struct spool_reader *reader;
+};
+// False: `why` says what went wrong.
+bool driver_open(struct driver *d, const char *directory, char *why);
+void driver_close(struct driver *d);
+// Appends `n` blocks as one chain, and waits for them. False: not all were taken; that is not expected.
+bool driver_append(struct driver *d, struct dice *dice, unsigned n, uint8_t stream);
+// Delivers up to `most` blocks of a lane, some of them to the dead letters.
+bool driver_deliver(struct driver *d, unsigned lane, unsigned most, struct dice *dice, char *why);
+bool driver_sync(struct driver *d);
+
+// Opens what is in `directory`, judges it, works on with it a little, closes, opens it again, judges again. False: `why`.
+bool judge(const char *directory, struct world *world, const struct profile *profile, uint64_t seed,
+           struct tally *tally, char *why);
+
+#endif
