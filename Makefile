@@ -13,7 +13,7 @@ comma    := ,
 variant  := $(subst $(comma),-,$(SANITIZE))$(if $(filter clang%,$(notdir $(CC))),$(if $(SANITIZE),-)clang)
 B        := build$(if $(variant),/$(variant))
 
-PKGS     := libh2o-evloop libnghttp2 libcurl libprotobuf-c libzstd zlib yaml-0.1 jansson libssl libcrypto
+PKGS     := libh2o-evloop libnghttp2 libcurl libprotobuf-c libzstd zlib snappy liblz4 yaml-0.1 jansson libssl libcrypto
 WARN     := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
             -Wwrite-strings -Wundef -Wimplicit-fallthrough -Wno-unused-parameter
 OPT      ?= -O2

@@ -84,7 +84,9 @@ static void decoder_give(struct request *request)
     if (request->decoder == NULL)
         return;
     uint32_t *count = &ingest->decoder_count[request->encoding];
-    if (*count < INGEST_SPARE_DECODERS)
+    // Of the two that everybody uses: the others keep more memory, or little worth keeping.
+    bool usual = request->encoding == ENCODING_GZIP || request->encoding == ENCODING_ZSTD;
+    if (usual && *count < INGEST_SPARE_DECODERS)
         ingest->decoders[request->encoding][(*count)++] = request->decoder;
     else
         decoder_free(request->decoder);
@@ -318,29 +320,36 @@ static int decode_payload(struct request *request, struct weir_slice data, struc
         return append_plain(request, data) ? WEIR_OK : weir_fail(err, WEIR_E_NOMEM, "out of memory");
     }
     int rc = decoder_feed(request->decoder, data, &request->raw, err);
-    return rc == WEIR_OK && !promise(request, request->raw.len) ? WEIR_E_FULL : rc;
+    uint64_t needed = request->raw.len + decoder_held_bytes(request->decoder);
+    return rc == WEIR_OK && !promise(request, needed) ? WEIR_E_FULL : rc;
+}
+
+// What became of decoding. False: the request was refused and is gone.
+static bool is_decoded(struct request *request, int code, const struct weir_err *err)
+{
+    switch (code) {
+    case WEIR_OK:
+        return true;
+    case WEIR_E_LIMIT:
+        ingest_request_refuse(request, REFUSAL_TOO_LARGE, err->text);
+        break;
+    case WEIR_E_FULL:
+        ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
+        break;
+    case WEIR_E_INVALID:
+        ingest_request_refuse(request, REFUSAL_CORRUPT_ENCODING, err->text);
+        break;
+    default:
+        ingest_request_refuse(request, REFUSAL_INTERNAL, err->text);
+    }
+    return false;
 }
 
 // Bytes of the (possibly compressed) body. False: the request was refused and is gone.
 static bool take_payload(struct request *request, struct weir_slice data)
 {
     struct weir_err err = {0};
-    switch (decode_payload(request, data, &err)) {
-    case WEIR_OK:
-        return true;
-    case WEIR_E_LIMIT:
-        ingest_request_refuse(request, REFUSAL_TOO_LARGE, err.text);
-        break;
-    case WEIR_E_FULL:
-        ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
-        break;
-    case WEIR_E_INVALID:
-        ingest_request_refuse(request, REFUSAL_CORRUPT_ENCODING, err.text);
-        break;
-    default:
-        ingest_request_refuse(request, REFUSAL_INTERNAL, err.text);
-    }
-    return false;
+    return is_decoded(request, decode_payload(request, data, &err), &err);
 }
 
 static void on_data_grpc(void *ctx, struct exchange *exchange, struct weir_slice data)
@@ -374,10 +383,9 @@ static void on_end(void *ctx, struct exchange *exchange)
         ingest_request_refuse(request, REFUSAL_FRAMING, err.text);
         return;
     }
-    if (request->decoder != NULL && !request->plain && decoder_finish(request->decoder, &err) != WEIR_OK) {
-        ingest_request_refuse(request, REFUSAL_CORRUPT_ENCODING, err.text);
+    if (request->decoder != NULL && !request->plain &&
+        !is_decoded(request, decoder_finish(request->decoder, &request->raw, &err), &err))
         return;
-    }
     decoder_give(request);
     struct otlp_walk_options options = {.pass_bad_utf8 = request->ingest->options.pass_bad_utf8};
     struct otlp_summary summary;

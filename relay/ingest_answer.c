@@ -69,7 +69,7 @@ static bool read_head_grpc(const struct exchange *exchange, struct request *requ
         return refuse(why, REFUSAL_UNKNOWN_PATH, err, "unknown service or method", exchange->path);
     }
     struct weir_slice encoding = value_of(exchange, "grpc-encoding");
-    if (!encoding_by_name((const char *)encoding.data, encoding.len, &request->encoding))
+    if (!encoding_by_name(ENCODING_OF_GRPC, (const char *)encoding.data, encoding.len, &request->encoding))
         return refuse(why, REFUSAL_ENCODING, err, "unsupported grpc-encoding", encoding);
     struct weir_slice timeout = value_of(exchange, "grpc-timeout");
     if (timeout.data != NULL && !grpc_timeout_parse((const char *)timeout.data, timeout.len, timeout_ns))
@@ -96,7 +96,7 @@ static bool read_head_http(const struct exchange *exchange, struct request *requ
     if (!equals_any_case(media_type(type), "application/x-protobuf"))
         return refuse(why, REFUSAL_CONTENT_TYPE, err, "content-type must be application/x-protobuf", type);
     struct weir_slice encoding = value_of(exchange, "content-encoding");
-    if (!encoding_by_name((const char *)encoding.data, encoding.len, &request->encoding))
+    if (!encoding_by_name(ENCODING_OF_HTTP, (const char *)encoding.data, encoding.len, &request->encoding))
         return refuse(why, REFUSAL_ENCODING, err, "unsupported content-encoding", encoding);
     return true;
 }
@@ -149,7 +149,7 @@ static void answer_refusal_grpc(struct exchange *exchange, const struct refusal_
     grpc_message_encode(text, message, sizeof(message));
     headers[count++] = HEADER_TEXT("grpc-message", message);
     if (why == REFUSAL_ENCODING)
-        headers[count++] = HEADER_TEXT("grpc-accept-encoding", encoding_accept);
+        headers[count++] = HEADER_TEXT("grpc-accept-encoding", encoding_accept(ENCODING_OF_GRPC));
     if (row->retry_after_ms > 0) {
         struct rpc_status rpc = {
             .code = row->grpc_status, .has_retry_info = true, .retry_delay_ms = row->retry_after_ms};
@@ -204,7 +204,7 @@ static void answer_refusal_http(struct exchange *exchange, const struct refusal_
     if (why == REFUSAL_METHOD)
         headers[count++] = HEADER_TEXT("allow", "POST");
     if (why == REFUSAL_ENCODING)
-        headers[count++] = HEADER_TEXT("accept-encoding", encoding_accept);
+        headers[count++] = HEADER_TEXT("accept-encoding", encoding_accept(ENCODING_OF_HTTP));
     exchange_answer(exchange, &(struct exchange_answer){.http_status = row->http_status,
                                                         .headers = headers,
                                                         .header_count = count,

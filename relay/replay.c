@@ -375,7 +375,7 @@ void replay_free(struct replay *replay)
         free(export);
     }
     spool_reader_free(replay->reader);
-    for (int i = 0; i < ENCODINGS; i++)
+    for (int i = 0; i < ENCODINGS_SENT; i++)
         encoder_free(replay->encoders[i]);
     pthread_mutex_destroy(&replay->lock);
     free(replay);

@@ -150,11 +150,11 @@ static struct weir_slice grpc_message(const struct client_call *call, struct wei
         return payload;
     struct weir_slice name = client_call_header(call, "grpc-encoding");
     enum encoding encoding;
-    if (!encoding_by_name((const char *)name.data, name.len, &encoding))
+    if (!encoding_by_name(ENCODING_OF_GRPC, (const char *)name.data, name.len, &encoding))
         return none;
     struct decoder *decoder = decoder_new(encoding, 4 * 1024 * 1024);
     bool good = decoder != NULL && decoder_feed(decoder, payload, decoded, NULL) == WEIR_OK &&
-                decoder_finish(decoder, NULL) == WEIR_OK;
+                decoder_finish(decoder, decoded, NULL) == WEIR_OK;
     decoder_free(decoder);
     return good ? (struct weir_slice){decoded->data, decoded->len} : none;
 }

@@ -88,7 +88,7 @@ struct replay {
     char instance[37];
     struct client *client;
     struct spool_reader *reader;
-    struct encoder *encoders[ENCODINGS];
+    struct encoder *encoders[ENCODINGS_SENT];
     struct replay_lane lanes[WEIR_SIGNALS];
     struct export *spare;
     uint32_t in_flight;

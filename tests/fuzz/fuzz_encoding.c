@@ -21,7 +21,7 @@ static int decode(struct decoder *decoder, struct weir_slice in, size_t piece, s
         if (code != WEIR_OK)
             return code;
     }
-    return decoder_finish(decoder, NULL);
+    return decoder_finish(decoder, out, NULL);
 }
 
 // How the input is cut into pieces must not decide whether it is taken, nor what it decodes to. (But libzstd 1.5 takes an empty
@@ -62,14 +62,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     static struct encoder *encoders[ENCODINGS];
     for (int i = 0; i < ENCODINGS && decoders[i] == NULL; i++) {
         decoders[i] = decoder_new((enum encoding)i, CAP_BYTES);
-        encoders[i] = encoder_new((enum encoding)i, 0);
-        CHECK(decoders[i] != NULL && encoders[i] != NULL);
+        encoders[i] = i < ENCODINGS_SENT ? encoder_new((enum encoding)i, 0) : NULL;
+        CHECK(decoders[i] != NULL);
     }
     if (len < 2)
         return 0;
     int encoding = data[0] % ENCODINGS;
     struct weir_slice in = {data + 2, len - 2};
     check_pieces(encoding, decoders[encoding], in, 1 + data[1] % 32);
-    check_roundtrip(encoders[encoding], decoders[encoding], in, 1 + data[1]);
+    if (encoding < ENCODINGS_SENT)
+        check_roundtrip(encoders[encoding], decoders[encoding], in, 1 + data[1]);
     return 0;
 }

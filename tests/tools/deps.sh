@@ -4,7 +4,7 @@
 #          deps.sh build    for `make build/weir` alone (the container image)
 set -euo pipefail
 build=(build-essential pkg-config git protobuf-c-compiler protobuf-compiler liblmdb-dev libh2o-evloop-dev libnghttp2-dev
-    libcurl4-openssl-dev libprotobuf-c-dev libzstd-dev zlib1g-dev libyaml-dev libjansson-dev libxxhash-dev libssl-dev
+    libcurl4-openssl-dev libprotobuf-c-dev libzstd-dev zlib1g-dev libsnappy-dev liblz4-dev libyaml-dev libjansson-dev libxxhash-dev libssl-dev
     ca-certificates)
 check=(libcriterion-dev clang clang-format clang-tidy libclang-rt-14-dev shellcheck yamllint universal-ctags jq openssl
     python3 python3-venv python3-pip python3-pytest python3-pytest-xdist python3-yaml zstd strace)

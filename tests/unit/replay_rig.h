@@ -167,7 +167,7 @@ static inline void rig_parse(struct rig_seen *seen, struct weir_slice wire)
     struct weir_err err = {0};
     struct decoder *decoder = decoder_new(seen->encoding, 64u << 20);
     cr_assert_eq(decoder_feed(decoder, wire, &raw, &err), WEIR_OK, "%s", err.text);
-    cr_assert_eq(decoder_finish(decoder, &err), WEIR_OK, "%s", err.text);
+    cr_assert_eq(decoder_finish(decoder, &raw, &err), WEIR_OK, "%s", err.text);
     decoder_free(decoder);
     seen->wire_bytes = wire.len;
     seen->raw_bytes = raw.len;
@@ -203,7 +203,7 @@ static inline void rig_end(void *ctx, struct exchange *exchange)
                    : otlp_signal_by_http_path(path + base, exchange->path.len - base, &seen.signal));
     rig_copy_header(encoding, sizeof(encoding), exchange, grpc ? "grpc-encoding" : "content-encoding");
     rig_copy_header(seen.batch, sizeof(seen.batch), exchange, "weir-batch");
-    cr_assert(encoding_by_name(encoding, strlen(encoding), &seen.encoding));
+    cr_assert(encoding_by_name(ENCODING_OF_HTTP, encoding, strlen(encoding), &seen.encoding));
     if (grpc) {
         cr_assert_geq(wire.len, GRPC_PREFIX_LEN);
         cr_assert_eq(wire.data[0], seen.encoding != ENCODING_IDENTITY);
@@ -266,7 +266,7 @@ static inline void rig_on_release(struct loop_message *message)
             bool grpc = pending->exchange->transport == EXCHANGE_GRPC;
             char encoding[32];
             rig_copy_header(encoding, sizeof(encoding), pending->exchange, grpc ? "grpc-encoding" : "content-encoding");
-            encoding_by_name(encoding, strlen(encoding), &seen.encoding);
+            encoding_by_name(ENCODING_OF_HTTP, encoding, strlen(encoding), &seen.encoding);
             size_t skip = grpc ? GRPC_PREFIX_LEN : 0;
             rig_parse(&seen, (struct weir_slice){pending->body.data + skip, pending->body.len - skip});
             pthread_mutex_lock(&rig->lock);

@@ -37,7 +37,7 @@ static int decode(enum encoding encoding, struct weir_buf in, size_t piece, size
         free(copy);
     }
     if (code == WEIR_OK)
-        code = decoder_finish(decoder, &err);
+        code = decoder_finish(decoder, out, &err);
     cr_assert(code == WEIR_OK || err.text[0] != '\0');
     decoder_free(decoder);
     return code;
@@ -69,22 +69,21 @@ Test(encoding, names_P5)
                  {"GZIP", ENCODING_GZIP},
                  {"zstd", ENCODING_ZSTD},
                  {"Zstd", ENCODING_ZSTD},
-                 {"deflate", -1},
+                 {"br", -1},
                  {"gzip, zstd", -1},
                  {"gzi", -1},
                  {"gzip ", -1}};
     for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
         enum encoding encoding;
-        bool known = encoding_by_name(cases[i].name, strlen(cases[i].name), &encoding);
+        bool known = encoding_by_name(ENCODING_OF_HTTP, cases[i].name, strlen(cases[i].name), &encoding);
         cr_expect_eq(known ? (int)encoding : -1, cases[i].encoding, "\"%s\"", cases[i].name);
     }
-    cr_assert_str_eq(encoding_accept, "identity,gzip,zstd");
 }
 
 Test(encoding, roundtrip_at_sizes_and_pieces_G12_G13)
 {
     static const size_t sizes[] = {0, 1, 255, 32768, 32769, 300000};
-    for (int encoding = 0; encoding < ENCODINGS; encoding++) {
+    for (int encoding = 0; encoding < ENCODINGS_SENT; encoding++) {
         struct encoder *encoder = encoder_new((enum encoding)encoding, 0);
         struct decoder *decoder = decoder_new((enum encoding)encoding, 0);
         for (size_t i = 0; i < WEIR_COUNT(sizes); i++) {
@@ -104,7 +103,7 @@ Test(encoding, roundtrip_at_sizes_and_pieces_G12_G13)
                 size_t len = wire.len - at < 555 ? wire.len - at : 555;
                 cr_assert_eq(decoder_feed(decoder, (struct weir_slice){wire.data + at, len}, &back, NULL), WEIR_OK);
             }
-            cr_assert_eq(decoder_finish(decoder, NULL), WEIR_OK);
+            cr_assert_eq(decoder_finish(decoder, &back, NULL), WEIR_OK);
             cr_assert_eq(back.len, raw.len);
             cr_assert(raw.len == 0 || memcmp(back.data, raw.data, raw.len) == 0);
             weir_buf_free(&raw);
@@ -228,7 +227,7 @@ Test(encoding, bombs_stop_at_the_cap_G14_G15)
 {
     size_t raw_len = (size_t)32 << 20;
     uint8_t *zeros = (uint8_t *)calloc(1, raw_len);
-    for (int encoding = 0; encoding < ENCODINGS; encoding++) {
+    for (int encoding = 0; encoding < ENCODINGS_SENT; encoding++) {
         struct weir_buf in = {0};
         add_encoded(&in, (enum encoding)encoding, zeros, raw_len);
         static const size_t caps[] = {0, 1, 1000, 32768, 1 << 20, ((size_t)32 << 20) - 1};
@@ -296,7 +295,7 @@ Test(encoding, windows_above_8_MiB_are_refused_Z5_Z9)
 
 Test(encoding, a_decoder_is_like_new_after_an_error)
 {
-    for (int encoding = 1; encoding < ENCODINGS; encoding++) {
+    for (int encoding = 1; encoding < ENCODINGS_SENT; encoding++) {
         struct weir_buf good = {0}, out = {0};
         add_encoded(&good, (enum encoding)encoding, "good", 4);
         struct decoder *decoder = decoder_new((enum encoding)encoding, CAP);
@@ -305,11 +304,11 @@ Test(encoding, a_decoder_is_like_new_after_an_error)
         cr_assert_eq(decoder_feed(decoder, bad, &out, NULL), WEIR_E_INVALID);
         decoder_reset(decoder, CAP);
         cr_assert_eq(decoder_feed(decoder, half, &out, NULL), WEIR_OK);
-        cr_assert_eq(decoder_finish(decoder, NULL), WEIR_E_INVALID);
+        cr_assert_eq(decoder_finish(decoder, &out, NULL), WEIR_E_INVALID);
         decoder_reset(decoder, CAP);
         out.len = 0;
         cr_assert_eq(decoder_feed(decoder, whole, &out, NULL), WEIR_OK);
-        cr_assert_eq(decoder_finish(decoder, NULL), WEIR_OK);
+        cr_assert_eq(decoder_finish(decoder, &out, NULL), WEIR_OK);
         cr_assert(out.len == 4 && memcmp(out.data, "good", 4) == 0);
         decoder_free(decoder);
         weir_buf_free(&good);

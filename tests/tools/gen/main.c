@@ -125,7 +125,8 @@ static const struct option long_options[] = {
 
 static void set_encoding(struct gen_options *options, const char *text)
 {
-    if (!encoding_by_name(text, strlen(text), &options->encoding))
+    if (!encoding_by_name(ENCODING_OF_HTTP, text, strlen(text), &options->encoding) ||
+        options->encoding >= ENCODINGS_SENT)
         usage_error("--encoding: identity, gzip or zstd is needed, not \"%s\"", text);
 }
 

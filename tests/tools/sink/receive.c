@@ -65,7 +65,8 @@ static bool find_encoding(struct exchange *exchange, const char *name, enum enco
 {
     const struct exchange_header *h = exchange_header(exchange, name);
     *encoding = ENCODING_IDENTITY;
-    return h == NULL || encoding_by_name(h->value, h->value_len, encoding);
+    enum encoding_use use = exchange->transport == EXCHANGE_GRPC ? ENCODING_OF_GRPC : ENCODING_OF_HTTP;
+    return h == NULL || encoding_by_name(use, h->value, h->value_len, encoding);
 }
 
 static void begin(void *ctx, struct exchange *exchange)
@@ -148,7 +149,7 @@ static void decode(struct request *request)
     struct weir_slice wire = {request->wire.data, request->wire.len};
     int code = decoder ? decoder_feed(decoder, wire, &request->raw, &request->err) : WEIR_E_NOMEM;
     if (code == WEIR_OK)
-        code = decoder_finish(decoder, &request->err);
+        code = decoder_finish(decoder, &request->raw, &request->err);
     decoder_free(decoder);
     if (code == WEIR_E_LIMIT)
         fail(request, grpc ? GRPC_RESOURCE_EXHAUSTED : 413);

@@ -86,7 +86,7 @@ json_t *record_json(const struct record *record)
     json_t *out = json_object(), *encodings = json_object();
     for (size_t i = 0; i < WEIR_COUNT(counters); i++)
         json_object_set_new(out, counters[i].key, json_integer((json_int_t)counters[i].value));
-    for (int i = 0; i < ENCODINGS; i++)
+    for (int i = 0; i < ENCODINGS_SENT; i++)
         json_object_set_new(encodings, encoding_name((enum encoding)i), json_integer((json_int_t)record->encodings[i]));
     json_object_set_new(out, "encodings", encodings);
     return out;

@@ -95,7 +95,7 @@ static bool set_refuse(struct rule *rule, const char *value)
     for (const char *at = value; *at != '\0';) {
         size_t len = strcspn(at, ",");
         enum encoding encoding;
-        if (!encoding_by_name(at, len, &encoding))
+        if (!encoding_by_name(ENCODING_OF_HTTP, at, len, &encoding))
             return false;
         rule->refuse |= 1u << encoding;
         at += len + (at[len] == ',');
