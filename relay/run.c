@@ -99,7 +99,7 @@ static int open_spool(struct run *run, struct weir_err *err)
         return weir_fail(err, WEIR_E_NOMEM, "out of memory");
     int rc = spool_open(&options, &run->relay.spool, &report, err);
     if (rc != WEIR_OK)
-        return rc;
+        return weir_wrap(err, "spool.directory");
     snprintf(run->relay.instance, sizeof(run->relay.instance), "%s", spool_instance(run->relay.spool));
     log_event(report.damaged > 0 || report.lost_blocks > 0 ? LOG_ERROR : LOG_INFO, "spool_opened", "the spool is open",
               LOG_STR("directory", config->spool.directory), LOG_U64("first_block", report.first_block),

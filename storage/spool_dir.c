@@ -113,6 +113,29 @@ static const struct {
     {0x7461636F, "OCFS2"}, {0x47504653, "GPFS"}, {0x19830326, "BeeGFS"},
 };
 
+// What a person can do about a directory that cannot be used. They know it as spool.directory.
+static int unusable(struct weir_err *err, const struct spool *spool)
+{
+    const char *dir = spool->directory;
+    switch (errno) {
+    case EACCES:
+    case EPERM:
+        return weir_fail(
+            err, WEIR_E_IO,
+            "%s: permission denied: give it to the user that weir runs as (uid %u), or name another directory", dir,
+            (unsigned)geteuid());
+    case EROFS:
+        return weir_fail(err, WEIR_E_READ_ONLY,
+                         "%s is on a read-only file system: mount it for writing, or name another directory", dir);
+    case ENOTDIR:
+        return weir_fail(err, WEIR_E_INVALID, "%s is not a directory: name one", dir);
+    case ENOENT:
+        return weir_fail(err, WEIR_E_IO, "%s: its parent directory does not exist: make that first", dir);
+    default:
+        return errno_fail(err, "open", dir);
+    }
+}
+
 static int check_filesystem(const struct spool *spool, bool allow_network, struct weir_err *err)
 {
     struct statfs fs;
@@ -120,9 +143,11 @@ static int check_filesystem(const struct spool *spool, bool allow_network, struc
         return errno_fail(err, "statfs", spool->directory);
     for (size_t i = 0; i < WEIR_COUNT(network_filesystems) && !allow_network; i++)
         if ((uint32_t)fs.f_type == network_filesystems[i].magic)
-            return weir_fail(err, WEIR_E_INVALID,
-                             "%s is on a network file system (%s), where a flush may not reach a disk: use a local one",
-                             spool->directory, network_filesystems[i].name);
+            return weir_fail(
+                err, WEIR_E_INVALID,
+                "%s is on a network file system (%s), where a flush may not reach a disk: use a local one, or say "
+                "spool.allow_network_filesystem: true",
+                spool->directory, network_filesystems[i].name);
     return WEIR_OK;
 }
 
@@ -154,7 +179,7 @@ static int take_lock(struct spool *spool, struct weir_err *err)
         return code;
     spool->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (spool->lock_fd < 0)
-        return errno_fail(err, "open", path);
+        return unusable(err, spool);
     if (flock(spool->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return WEIR_OK;
     if (errno != EWOULDBLOCK)
@@ -163,21 +188,17 @@ static int take_lock(struct spool *spool, struct weir_err *err)
     ssize_t n = pread(spool->lock_fd, holder, sizeof(holder) - 1, 0);
     holder[n > 0 ? n : 0] = '\0';
     holder[strcspn(holder, "\n")] = '\0';
-    return weir_fail(err, WEIR_E_HELD, "%s is held by %s", spool->directory,
+    return weir_fail(err, WEIR_E_HELD, "%s is held by %s: stop that, or name another directory", spool->directory,
                      holder[0] != '\0' ? holder : "another process");
 }
 
 int spool_dir_open(struct spool *spool, const struct spool_options *options, struct weir_err *err)
 {
     if (mkdir(spool->directory, 0750) != 0 && errno != EEXIST)
-        return errno == ENOENT
-                   ? weir_fail(err, WEIR_E_IO, "make directory %s: its parent does not exist: make it first",
-                               spool->directory)
-                   : errno_fail(err, "make directory", spool->directory);
+        return unusable(err, spool);
     spool->directory_fd = open(spool->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (spool->directory_fd < 0)
-        return weir_fail(err, errno == ENOTDIR ? WEIR_E_INVALID : WEIR_E_IO, "%s: %s", spool->directory,
-                         strerror(errno));
+        return unusable(err, spool);
     int code = check_filesystem(spool, options->allow_network_filesystem, err);
     if (code != WEIR_OK)
         return code;
