@@ -98,6 +98,9 @@ $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(B)/librelay.a $(ARCHIVES)
 $(B)/tests/tools/lanes: $(B)/tests/tools/lanes.o $(B)/libstorage.a $(B)/libproto.a
 	$(call say,LINK,$@)
 	$(link)
+$(B)/tests/model/model: $(call src_objs,tests/model) $(B)/libstorage.a $(B)/libproto.a
+	$(call say,LINK,$@)
+	$(link)
 $(B)/tests/powercut/powercut: $(call src_objs,tests/powercut) $(B)/libstorage.a
 	$(call say,LINK,$@)
 	$(link) -ldl
@@ -110,6 +113,13 @@ layers: $(ARCHIVES) $(B)/librelay.a ## prove by nm that storage, net and proto d
 	@tests/tools/layers.sh $(B)
 unit: $(UNITS) ## build and run the unit tests
 	@tests/tools/run-units.sh $(UNITS)
+MODEL_SEQUENCES ?= 4000
+model: $(B)/tests/model/model ## random sequences against the spool and a model of it: MODEL_SEQUENCES=4000 (minutes)
+	@$(B)/tests/model/model self-test
+	@MODEL_SEQUENCES=$(MODEL_SEQUENCES) $(B)/tests/model/model
+model-test: $(B)/tests/model/model ## a short form of it, and that planted faults are found
+	@$(B)/tests/model/model self-test
+	@MODEL_SEQUENCES=100 $(B)/tests/model/model
 schema-check: build/venv/.opentelemetry-proto-1.45.2 ## compare proto/'s schema with OTLP's official one (pip fetches it into build/venv)
 	@build/venv/bin/python tests/unit/check_schema.py proto
 JSON_REQUESTS ?= 300
@@ -148,7 +158,7 @@ lint: $(GEN_H) ## format, clang-tidy, shellcheck, yamllint; lists what is past o
 format: ## clang-format on all C
 	clang-format -i $(shell find proto storage net relay tests -name '*.[ch]' -not -path '*/node_modules/*')
 # Each step is a make of its own, since the first may install what this file asks pkg-config for.
-TEST_STEPS := all layers schema-check json-check unit powercut-test e2e interop readme-check k8s-check
+TEST_STEPS := all layers schema-check json-check unit model-test powercut-test e2e interop readme-check k8s-check
 test: ## install what is missing, build, and run all tests
 	@$(MAKE) --no-print-directory deps
 	@set -e; for step in $(TEST_STEPS); do echo "== $$step"; $(MAKE) --no-print-directory -j$$(nproc) $$step; done
