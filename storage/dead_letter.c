@@ -245,11 +245,31 @@ static void subtract_old(struct lmdb_txn *t, MDB_dbi letters, struct weir_slice 
     }
 }
 
+// Within the quota the file grows as far as there is room in the whole, and no further. Returns that room.
+static uint64_t limit_file(struct spool *spool, struct dead_letters *d)
+{
+    MDB_envinfo info;
+    space_count(spool);
+    pthread_mutex_lock(&spool->lock);
+    uint64_t room = spool->max_bytes > spool->used_bytes ? spool->max_bytes - spool->used_bytes : 0;
+    pthread_mutex_unlock(&spool->lock);
+    if (mdb_env_info(d->env, &info) != 0)
+        return room;
+    uint64_t most = spool->dead_letter_bytes + LETTERS_SLACK, now = (info.me_last_pgno + 1) * SEGMENT_PAGE;
+    if (most > now && most - now > room)
+        most = now + room;
+    most = most / SEGMENT_PAGE * SEGMENT_PAGE;
+    if (most != info.me_mapsize)
+        mdb_env_set_mapsize(d->env, most); // no transaction is open; never below what is used
+    return room;
+}
+
 static int letter_store(struct spool *spool, struct weir_slice key, struct weir_slice value, uint64_t items,
                         struct weir_err *err)
 {
     struct dead_letters *d = spool->dead_letters;
     struct totals after = d->totals;
+    uint64_t room = limit_file(spool, d);
     uint8_t totals[LETTER_TOTALS_BYTES];
     struct lmdb_txn t;
     lmdb_begin(&t, d->env);
@@ -271,8 +291,14 @@ static int letter_store(struct spool *spool, struct weir_slice key, struct weir_
     }
     if (!aborted)
         letters_drop_env(d); // whether the commit is there shows when it is opened again
+    if (rc == MDB_MAP_FULL && after.bytes <= spool->dead_letter_bytes) {
+        atomic_store(&spool->letter_room_wanted, value.len + SEGMENT_PAGE * SEGMENT_PAGES_SPARE);
+        keeper_wake(spool);
+        return weir_fail(err, WEIR_E_FULL, "dead letter of %zu bytes: the spool has room for %llu", value.len,
+                         (unsigned long long)room);
+    }
     int code = lmdb_fail(err, rc, "dead letter");
-    keeper_count_space(spool); // an I/O error is also what a full disk looks like from a commit
+    space_count(spool); // an I/O error is also what a full disk looks like from a commit
     pthread_mutex_lock(&spool->lock);
     uint64_t free_bytes = spool->disk_free_bytes;
     pthread_mutex_unlock(&spool->lock);

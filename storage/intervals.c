@@ -31,6 +31,18 @@ struct interval_sum intervals_count(const struct interval_set *set, const struct
     return sum;
 }
 
+struct interval_sum intervals_overlap(const struct interval_set *set, struct mark first, struct mark end,
+                                      const struct mark *now)
+{
+    struct interval_sum sum = {0};
+    for (size_t i = 0; i < set->n; i++) {
+        struct mark a = higher(set->at[i].first, first), b = lower(set->at[i].end, end);
+        if (a.number < b.number)
+            add_range(&sum, a, b, now);
+    }
+    return sum;
+}
+
 bool intervals_contain(const struct interval_set *set, uint64_t number)
 {
     for (size_t i = 0; i < set->n; i++)

@@ -37,6 +37,9 @@ bool intervals_add(struct interval_set *set, struct mark first, struct mark end,
 // one more; set unchanged.
 bool intervals_subtract(struct interval_set *set, struct mark first, struct mark end, const struct mark *now,
                         struct interval_sum *removed);
+// What [first, end) holds of the set. Where a border of the set lies inside, its counts are taken, else those given.
+struct interval_sum intervals_overlap(const struct interval_set *set, struct mark first, struct mark end,
+                                      const struct mark *now);
 bool intervals_contain(const struct interval_set *set, uint64_t number);
 struct interval_sum intervals_count(const struct interval_set *set, const struct mark *now);
 // An interval that follows new blocks ends at `now` from here on. False: there was none.

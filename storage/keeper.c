@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keeper thread: makes the next segment ahead of time, makes the lanes' state durable every 100 ms or 64 blocks, unlinks what every
-// lane has passed, counts the disk, and finds out when a full or failed spool can take data again.
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
+// The keeper thread: makes the next segment ahead of time, and room for it; makes the lanes' state durable every 100 ms or 64 blocks, lets
+// segments go, counts the disk, and finds out when a full or failed spool can take data again.
 #include <unistd.h>
 
 #include "storage/spool_priv.h"
@@ -24,44 +20,12 @@ static bool keeper_wait(struct spool *spool, uint64_t ns)
     struct timespec until = {(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
     pthread_mutex_lock(&spool->keeper_lock);
     int rc = 0;
-    while (!spool->keeper_wake && !spool->keeper_stop && rc == 0)
+    while (!spool->keeper_wake && !spool->keeper_stop && spool->room_wanted == 0 && rc == 0)
         rc = pthread_cond_timedwait(&spool->keeper_woken, &spool->keeper_lock, &until);
     spool->keeper_wake = false;
     bool go_on = !spool->keeper_stop;
     pthread_mutex_unlock(&spool->keeper_lock);
     return go_on;
-}
-
-void keeper_count_space(struct spool *spool)
-{
-    struct statvfs fs = {0};
-    uint64_t used = spool_dir_used_bytes(spool);
-    uint64_t free_bytes = fstatvfs(spool->directory_fd, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize : 0;
-    pthread_mutex_lock(&spool->lock);
-    for (size_t i = 0; i < spool->doomed_n; i++) { // unlinked, yet on the disk while it is mapped
-        struct stat st;
-        if (spool->doomed[i]->map != NULL && fstat(spool->doomed[i]->map->fd, &st) == 0 && st.st_nlink == 0)
-            used += (uint64_t)st.st_blocks * 512;
-    }
-    spool->used_bytes = used;
-    spool->disk_free_bytes = free_bytes;
-    pthread_mutex_unlock(&spool->lock);
-}
-
-int keeper_room_for(struct spool *spool, uint64_t bytes, struct weir_err *err)
-{
-    keeper_count_space(spool);
-    uint64_t reserve = dead_letters_reserve(spool);
-    pthread_mutex_lock(&spool->lock);
-    uint64_t used = spool->used_bytes, free_bytes = spool->disk_free_bytes;
-    pthread_mutex_unlock(&spool->lock);
-    if (used + bytes + reserve > spool->max_bytes)
-        return weir_fail(err, WEIR_E_FULL, "the spool uses %llu of its %llu bytes: no room for a segment of %llu",
-                         (unsigned long long)used, (unsigned long long)spool->max_bytes, (unsigned long long)bytes);
-    if (free_bytes < bytes + SPOOL_DISK_RESERVE)
-        return weir_fail(err, WEIR_E_FULL, "the disk of %s has %llu bytes left: no room for a segment of %llu",
-                         spool->directory, (unsigned long long)free_bytes, (unsigned long long)bytes);
-    return WEIR_OK;
 }
 
 void keeper_make_spare(struct spool *spool)
@@ -76,7 +40,7 @@ void keeper_make_spare(struct spool *spool)
     snprintf(name, sizeof(name), "spare-%llu.tmp", temporary);
     int code = there ? WEIR_OK : spool_path(spool, name, path, &err);
     if (code == WEIR_OK && !there)
-        code = keeper_room_for(spool, spool->segment_bytes, &err);
+        code = evict_for_room(spool, spool->segment_bytes, &err);
     if (code == WEIR_OK && !there)
         code = segment_file_create(path, spool->segment_bytes, &file, &err);
     if (file != NULL) {
@@ -93,71 +57,6 @@ void keeper_make_spare(struct spool *spool)
     uint64_t room = atomic_load(&spool->active_room_pages) * SEGMENT_PAGE;
     if (room < spool->segment_bytes / 8)
         spool_set_state(spool, spool_state_of(code), err.text);
-}
-
-// Frees the disk space of an unlinked file in steps: removing 64 MiB at once would hold up a commit for 10 ms.
-static void truncate_in_steps(struct spool *spool, int fd)
-{
-    struct stat st;
-    if (fstat(fd, &st) != 0)
-        return;
-    for (off_t left = st.st_size - SPOOL_TRUNCATE_STEP; left > 0; left -= SPOOL_TRUNCATE_STEP) {
-        if (ftruncate(fd, left) != 0)
-            return;
-        struct timespec pause = {0, 5000000};
-        pthread_mutex_lock(&spool->keeper_lock);
-        bool stop = spool->keeper_stop;
-        pthread_mutex_unlock(&spool->keeper_lock);
-        if (!stop)
-            nanosleep(&pause, NULL); // lets the file system's journal breathe
-    }
-}
-
-// The state that says so is durable. Pinned: the views keep their bytes, the space is free with the last of them.
-static void remove_segment(struct spool *spool, struct segment *segment)
-{
-    char path[SPOOL_PATH_MAX];
-    if (spool_segment_path(spool, segment->first, path, NULL) != WEIR_OK)
-        return;
-    catalog_remove(spool, segment); // nobody new pins it
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (unlink(path) != 0 && errno != ENOENT) {
-        // It stays on the disk and is found, and passed, at the next start.
-    }
-    pthread_mutex_lock(&spool->lock);
-    bool pinned = segment->refs > 1; // besides the caller's
-    struct segment_map *map = pinned ? NULL : segment->map;
-    if (!pinned)
-        segment->map = NULL;
-    pthread_mutex_unlock(&spool->lock);
-    segment_map_close(map);
-    if (fd >= 0 && !pinned)
-        truncate_in_steps(spool, fd);
-    if (fd >= 0)
-        close(fd);
-}
-
-static void remove_passed(struct spool *spool)
-{
-    for (;;) {
-        uint64_t limit = 0;
-        pthread_mutex_lock(&spool->lock);
-        // Never the last one, sealed or not: after a commit that failed in an empty segment, the writer gives its name to another file.
-        struct segment *oldest = spool->segments_n > 1 ? spool->segments[0] : NULL;
-        if (oldest != NULL) {
-            oldest->refs++;
-            limit = spool->segments[1]->first;
-        }
-        pthread_mutex_unlock(&spool->lock);
-        if (oldest == NULL)
-            return;
-        bool gone = lanes_passed(spool, oldest, limit) && state_commit(spool, true, NULL) == WEIR_OK;
-        if (gone)
-            remove_segment(spool, oldest);
-        segment_unpin(oldest);
-        if (!gone)
-            return;
-    }
 }
 
 // Closes maps that nobody used for a second, and frees removed segments that nobody pins any more.
@@ -208,6 +107,55 @@ static bool write_ahead(struct spool *spool)
     return more;
 }
 
+int keeper_ask_room(struct spool *spool, uint64_t bytes, struct weir_err *err)
+{
+    int code = space_for(spool, bytes, err);
+    pthread_mutex_lock(&spool->lock);
+    bool can = spool->evict_oldest || spool->kept_bytes > 0;
+    pthread_mutex_unlock(&spool->lock);
+    if (code != WEIR_E_FULL || !can)
+        return code;
+    pthread_mutex_lock(&spool->keeper_lock);
+    spool->room_wanted = bytes;
+    pthread_cond_signal(&spool->keeper_woken);
+    while (spool->room_wanted != 0)
+        pthread_cond_wait(&spool->room_answered, &spool->keeper_lock);
+    code = spool->room_code;
+    pthread_mutex_unlock(&spool->keeper_lock);
+    return code == WEIR_OK ? WEIR_OK : space_for(spool, bytes, err); // which says why not
+}
+
+// Makes the room that the writer waits for, and what a dead letter did not find.
+static void answer_room(struct spool *spool)
+{
+    pthread_mutex_lock(&spool->keeper_lock);
+    uint64_t bytes = spool->room_wanted;
+    pthread_mutex_unlock(&spool->keeper_lock);
+    uint64_t letter_bytes = atomic_exchange(&spool->letter_room_wanted, 0);
+    if (letter_bytes > 0)
+        evict_for_room(spool, letter_bytes, NULL);
+    if (bytes == 0)
+        return;
+    int code = evict_for_room(spool, bytes, NULL);
+    pthread_mutex_lock(&spool->keeper_lock);
+    spool->room_wanted = 0;
+    spool->room_code = code;
+    pthread_cond_signal(&spool->room_answered);
+    pthread_mutex_unlock(&spool->keeper_lock);
+}
+
+// Whether a disk that failed takes writes again: the state is written, which is due anyway.
+static bool disk_works(struct spool *spool, enum spool_state state)
+{
+    struct weir_err err = {0};
+    if (state != SPOOL_FAILED && state != SPOOL_READ_ONLY)
+        return true;
+    int code = state_commit(spool, true, &err);
+    if (code != WEIR_OK)
+        spool_set_state(spool, spool_state_of(code), err.text);
+    return code == WEIR_OK;
+}
+
 // Makes the next segment when there is none, and finds out whether a full or failed spool works again.
 static void probe(struct spool *spool, uint64_t *probed_ns)
 {
@@ -222,45 +170,64 @@ static void probe(struct spool *spool, uint64_t *probed_ns)
     if ((state == SPOOL_FAILED || state == SPOOL_READ_ONLY) && now - *probed_ns < SPOOL_PROBE_INTERVAL_NS)
         return;
     *probed_ns = now;
-    keeper_make_spare(spool);
+    if (disk_works(spool, state))
+        keeper_make_spare(spool);
 }
 
-static void count_state_failure(struct spool *spool)
+// A failure leaves it dirty: deliveries may be repeated, and nothing is unlinked.
+static bool commit_state(struct spool *spool, bool always)
 {
+    struct weir_err err = {0};
+    int code = state_commit(spool, always, &err);
+    if (code == WEIR_OK) {
+        lanes_tell_losses(spool);
+        return true;
+    }
+    if (code == WEIR_E_READ_ONLY)
+        spool_set_state(spool, SPOOL_READ_ONLY, err.text);
     pthread_mutex_lock(&spool->lock);
     spool->state_failures++;
     pthread_mutex_unlock(&spool->lock);
+    return false;
+}
+
+static void each_second(struct spool *spool)
+{
+    if (space_look_due(spool))
+        space_look(spool);
+    space_count(spool);
+    evict_begin_new(spool);
+    atomic_store(&spool->retention_due, true); // time alone makes segments go
 }
 
 void *keeper_main(void *arg)
 {
     struct spool *spool = arg;
-    uint64_t probed_ns = 0, counted_ns = 0, told = 0;
+    uint64_t probed_ns = 0, second_ns = 0, told = 0;
     bool go_on = true, ahead = true;
     while (go_on) {
         pthread_mutex_lock(&spool->lanes_lock);
         bool dirty = spool->lanes_dirty;
         pthread_mutex_unlock(&spool->lanes_lock);
         go_on = keeper_wait(spool, dirty || ahead ? SPOOL_STATE_INTERVAL_NS : SPOOL_PROBE_INTERVAL_NS / 2);
+        answer_room(spool);
         lanes_settle_again(spool);
         // How far numbers are used is told once a second and at the end, also when nothing was delivered: should the last segment be
         // lost, the ledger says what it held, and no number is used twice.
-        bool second = weir_now_ns() - counted_ns >= SPOOL_PROBE_INTERVAL_NS;
+        bool second = weir_now_ns() - second_ns >= SPOOL_PROBE_INTERVAL_NS;
         uint64_t next = atomic_load(&spool->next_block);
-        // A failure leaves it dirty: deliveries may be repeated, and nothing is unlinked.
-        if (state_commit(spool, next != told && (second || !go_on), NULL) != WEIR_OK)
-            count_state_failure(spool);
-        else if (second || !go_on)
+        if (commit_state(spool, next != told && (second || !go_on)) && (second || !go_on))
             told = next;
-        remove_passed(spool);
+        if (second) {
+            second_ns = weir_now_ns();
+            each_second(spool);
+        }
+        if (atomic_exchange(&spool->retention_due, false))
+            evict_due(spool);
         close_idle(spool);
         if (go_on) {
             probe(spool, &probed_ns);
             ahead = write_ahead(spool);
-        }
-        if (second) {
-            counted_ns = weir_now_ns();
-            keeper_count_space(spool);
         }
     }
     return NULL;

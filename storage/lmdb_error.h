@@ -8,7 +8,7 @@
 #include "proto/base.h"
 #include "proto/err.h"
 
-// What an LMDB or errno code means to weir: WEIR_E_FULL, _IO, _CORRUPT, _FORMAT, _NOMEM, _NOT_FOUND.
+// What an LMDB or errno code means to weir: WEIR_E_FULL, _READ_ONLY, _IO, _CORRUPT, _FORMAT, _NOMEM, _NOT_FOUND.
 int lmdb_code(int rc);
 // Fills `err` with "<what>: <LMDB's text>" and returns lmdb_code(rc).
 int lmdb_fail(struct weir_err *err, int rc, const char *what);

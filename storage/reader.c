@@ -60,8 +60,14 @@ static int found(struct search *s, uint64_t number, struct weir_slice value, str
     return WEIR_OK;
 }
 
+// Nothing can be read in [s->from, end). WEIR_E_NOT_FOUND: nobody needs it, s->from has moved on.
 static int gap(struct search *s, uint64_t end)
 {
+    uint64_t needed = lanes_first_needed(s->spool, s->from, end);
+    if (needed > s->from) { // removed because nobody needed it, or evicted and in the ledgers: nothing is missing
+        s->from = needed;
+        return WEIR_E_NOT_FOUND;
+    }
     *s->view = (struct block_view){.number = s->from, .signal = s->signal};
     *s->skip_to = end;
     return weir_fail(s->err, WEIR_E_CORRUPT, "no file holds blocks %llu to %llu any more", (unsigned long long)s->from,
@@ -147,14 +153,8 @@ static int search_segment(struct search *s)
     uint64_t limit;
     struct segment *segment = catalog_pin(s->spool, s->from, &limit);
     uint64_t bound = limit < s->stop ? limit : s->stop;
-    if (segment == NULL) {
-        uint64_t passed = atomic_load(&s->spool->passed);
-        if (s->from >= passed)
-            return gap(s, bound);
-        s->from =
-            passed < bound ? passed : bound; // removed because every lane had it behind itself: nothing is missing
-        return WEIR_E_NOT_FOUND;
-    }
+    if (segment == NULL)
+        return gap(s, bound);
     pthread_mutex_lock(&s->spool->lock);
     bool active = segment == s->spool->active;
     pthread_mutex_unlock(&s->spool->lock);

@@ -40,10 +40,6 @@ void spool_destroy(struct spool *spool)
         segment_free(spool->doomed[i]);
     free(spool->segments);
     free(spool->doomed);
-    for (struct unsettled *at = spool->unsettled, *next; at != NULL; at = next) {
-        next = at->next; // stays pending, and is delivered again
-        free(at);
-    }
     for (size_t i = 0; i < spool->lanes_n; i++)
         free(spool->lanes[i]);
     state_close(spool->lane_state);
@@ -54,12 +50,13 @@ void spool_destroy(struct spool *spool)
     if (spool->directory_fd >= 0)
         close(spool->directory_fd);
     turn_destroy(&spool->turn);
-    pthread_mutex_t *mutexes[] = {&spool->lock,       &spool->borders_lock, &spool->lanes_lock, &spool->state_lock,
-                                  &spool->queue_lock, &spool->keeper_lock,  &spool->spare_lock};
+    pthread_mutex_t *mutexes[] = {&spool->retention_lock, &spool->lock,       &spool->borders_lock, &spool->lanes_lock,
+                                  &spool->state_lock,     &spool->queue_lock, &spool->keeper_lock,  &spool->spare_lock};
     for (size_t i = 0; i < WEIR_COUNT(mutexes); i++)
         pthread_mutex_destroy(mutexes[i]);
     pthread_cond_destroy(&spool->queue_filled);
     pthread_cond_destroy(&spool->keeper_woken);
+    pthread_cond_destroy(&spool->room_answered);
     free(spool->directory);
     free(spool);
 }

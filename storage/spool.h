@@ -22,7 +22,7 @@ struct spool_reader;
 enum spool_loss { SPOOL_LOSS_FULL, SPOOL_LOSS_AGE, SPOOL_LOSS_DAMAGE };
 #define SPOOL_LOSSES 3
 enum spool_event_kind {
-    SPOOL_EVENT_EVICTED, // a lane lost data: it is in the ledger's `evicted` already
+    SPOOL_EVENT_EVICTED, // a lane lost data: it is in the ledger's `evicted` already, durably
     SPOOL_EVENT_DAMAGED, // a file is damaged: found at start, by a reader or by the keeper's scrubbing
 };
 // Valid during the callback.
@@ -30,7 +30,7 @@ struct spool_event {
     enum spool_event_kind kind;
     uint64_t first, end; // block numbers [first, end) it is about
     const char *text;    // DAMAGED: the file's name, what is wrong with it and what happens next; else NULL
-    // EVICTED
+    // EVICTED; first and end lie around all that was lost
     const char *upstream;
     enum weir_signal signal;
     enum spool_loss loss;
@@ -46,16 +46,23 @@ struct spool_options {
     uint64_t segment_bytes;     // 1 MiB (tests) … 1 GiB, multiple of 1 MiB
     uint64_t dead_letter_bytes; // of disk, part of max_bytes; 0: an eighth of max_bytes
     bool allow_network_filesystem;
-    // Retention. Segments go whole: one is too old when its newest block is.
-    bool evict_oldest; // when there is no room: the oldest segment goes, delivered or not, instead of refusing new data
-    uint64_t max_age_ns; // since its receipt, 0: no limit; older data goes, delivered or not
-    uint64_t
-        keep_delivered_ns; // what every lane has passed stays so long for a replay, as far as there is room; 0: it goes at once
+    // Retention. Segments go whole, never the one that is written: one is too old when its newest block is.
+    // When there is no room, by max_bytes or on the disk: the oldest segment goes, delivered or not, instead of refusing new data. That is
+    // done ahead, when the next segment is made; a writer that is faster waits for it, it is not refused.
+    bool evict_oldest;
+    // Since its receipt, 0: no limit; older data goes, delivered or not. A new segment is begun each eighth of it, so that no data is
+    // held longer than max_age and an eighth, also when nothing comes any more.
+    uint64_t max_age_ns;
+    // What every lane has passed stays so long for a replay, as far as there is room; 0: it goes at once. When it was passed is known in
+    // this run only: what was passed before counts from the start.
+    uint64_t keep_delivered_ns;
     uint64_t (*unix_ns)(void); // the wall clock that ages are measured with; NULL: the system's
     const char *holder;        // written into LOCK, e.g. "weir pid 12 on host-a"
     // Called by the writer thread after each commit, when new blocks can be read. Must not block. May be NULL.
     void (*on_commit)(void *ctx);
-    // Called by any thread of the spool and by the caller of spool_open, no lock held, for what a person must be told. May be NULL.
+    // Called by the spool's threads, by the caller of spool_open before it returns, and by readers, no lock held, for what a person must be
+    // told. Losses: once they are in the ledger and its state is durable, one event a lane and segment; those of damage that come
+    // shortly one after the other in one lane are one event. A crash in between leaves the ledger's word alone. May be NULL.
     void (*on_event)(void *ctx, const struct spool_event *event);
     void *ctx;
 };
@@ -92,8 +99,8 @@ typedef void (*spool_done_fn)(struct block *block, int result);
 void spool_append(struct spool *spool, struct block *chain, spool_done_fn done);
 
 enum spool_state { SPOOL_OK, SPOOL_FULL, SPOOL_FAILED, SPOOL_READ_ONLY };
-// Whether new data can be taken: one atomic read, for every request before its body. FULL and FAILED heal by themselves, READ_ONLY when
-// the file system can be written again.
+// Whether new data can be taken: one atomic read, for every request before its body. All heal by themselves, READ_ONLY when the file system
+// can be written again.
 enum spool_state spool_state_now(const struct spool *spool);
 
 // --- lanes -----------------------------------------------------------------------------------------------------------
@@ -122,14 +129,16 @@ struct spool_outcome {
 };
 // Takes [first, end) out of the lane's intervals and adds the outcome to its ledger, both in one durable step, later (100 ms or
 // 64 blocks): a crash before repeats the delivery, never skips it. Any thread. The range may be part of an interval. When its segment cannot be read
-// at the moment, it is entered as soon as it can.
+// at the moment, it is entered as soon as it can; so is what would make too many intervals. What is no longer in the lane's intervals (evicted or lost
+// meanwhile) is in the ledger already and does not count twice.
 void spool_lane_settle(struct spool_lane *lane, uint64_t first, uint64_t end, const struct spool_outcome *outcome);
 // Makes all settlements so far durable before it returns. WEIR_E_IO.
 int spool_sync_state(struct spool *spool, struct weir_err *err);
 
 // --- the past ----------------------------------------------------------------------------------------------------------
 
-// What a replay adds to a lane.
+// What a replay adds to a lane. What is pending or under way at that moment is not added: it is delivered once, and its settlement counts
+// for it. A lane's numbers that were added are pending like all others: their settlement delivers them, their loss evicts them.
 struct spool_replay {
     uint64_t first, end; // numbers, as narrow as the files that there are allow; equal: nothing is there any more
     uint64_t blocks, items,
@@ -137,7 +146,7 @@ struct spool_replay {
     uint64_t received_first_ns, received_last_ns;
 };
 // The numbers of the blocks that were received in [since, until), Unix ns, as far as files hold them. Exact to the block while the wall
-// clock went forward. WEIR_E_NOT_FOUND: none. WEIR_E_IO.
+// clock went forward (blocks of several ingest loops may be up to 64 numbers out of order). Few reads. WEIR_E_NOT_FOUND: none. WEIR_E_IO.
 int spool_find_received(struct spool *spool, uint64_t since_ns, uint64_t until_ns, uint64_t *first, uint64_t *end,
                         struct weir_err *err);
 // Adds to the lane's intervals what files hold of its signal in [first, end) and is not pending: it is delivered again. The ledger's
@@ -209,7 +218,10 @@ struct spool_stats {
     struct spool_histogram commit_seconds, requests_per_commit;
     uint64_t items_total[WEIR_SIGNALS], raw_bytes_by_signal[WEIR_SIGNALS]; // accepted since the spool began
     uint64_t dead_letter_requests, dead_letter_items, dead_letter_bytes;
-    uint64_t kept_bytes;           // of used_bytes: delivered and kept for a replay; goes first when room is needed
+    uint64_t kept_bytes;          // of used_bytes: delivered and kept for a replay; goes first when room is needed
+    uint64_t settlements_waiting; // that could not be entered yet, and are tried again
+    uint64_t
+        settlements_dropped; // more waited than there is room for: their blocks stay pending, delivered again after a restart
     uint32_t damaged_files;        // in the directory: set aside, or found damaged and still being read
     uint64_t scrubbed_bytes_total; // read and checked by the keeper since start
     uint64_t scrub_finished_ns;    // Unix ns: when it last had been through all sealed segments; 0: not yet

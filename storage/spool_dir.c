@@ -62,6 +62,7 @@ int spool_set_aside(struct spool *spool, const char *name, struct weir_err *err)
     snprintf(aside, sizeof(aside), "%s.damaged", name);
     if (renameat(spool->directory_fd, name, spool->directory_fd, aside) != 0)
         return errno_fail(err, "set aside", name);
+    atomic_store(&spool->look_wanted, true);
     return spool_sync_directory(spool, err);
 }
 
@@ -79,28 +80,6 @@ int spool_dir_each(const struct spool *spool, spool_file_fn each, void *ctx, str
         code = errno_fail(err, "read", spool->directory);
     closedir(dir);
     return code;
-}
-
-struct usage {
-    int directory_fd;
-    uint64_t bytes;
-};
-
-static int add_usage(void *ctx, const char *name, struct weir_err *err)
-{
-    (void)err;
-    struct usage *usage = ctx;
-    struct stat st;
-    if (fstatat(usage->directory_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-        usage->bytes += (uint64_t)st.st_blocks * 512;
-    return WEIR_OK;
-}
-
-uint64_t spool_dir_used_bytes(const struct spool *spool)
-{
-    struct usage usage = {spool->directory_fd, 0};
-    spool_dir_each(spool, add_usage, &usage, NULL);
-    return usage.bytes;
 }
 
 // f_type of file systems where a lock, a rename or a flush does not mean what it means on a disk of one's own.

@@ -56,10 +56,16 @@ static struct spool *spool_new(const struct spool_options *o)
     spool->segment_bytes = o->segment_bytes;
     spool->dead_letter_bytes = o->dead_letter_bytes != 0 ? o->dead_letter_bytes : o->max_bytes / 8;
     spool->on_commit = o->on_commit;
+    spool->on_event = o->on_event;
+    spool->evict_oldest = o->evict_oldest;
+    spool->max_age_ns = o->max_age_ns;
+    spool->keep_delivered_ns = o->keep_delivered_ns;
+    spool->unix_ns = o->unix_ns;
+    atomic_store(&spool->retention_due, true);
     spool->ctx = o->ctx;
     spool->queue_tail = &spool->queue_head;
-    pthread_mutex_t *mutexes[] = {&spool->lock,       &spool->borders_lock, &spool->lanes_lock, &spool->state_lock,
-                                  &spool->queue_lock, &spool->keeper_lock,  &spool->spare_lock};
+    pthread_mutex_t *mutexes[] = {&spool->retention_lock, &spool->lock,       &spool->borders_lock, &spool->lanes_lock,
+                                  &spool->state_lock,     &spool->queue_lock, &spool->keeper_lock,  &spool->spare_lock};
     for (size_t i = 0; i < WEIR_COUNT(mutexes); i++)
         pthread_mutex_init(mutexes[i], NULL);
     pthread_condattr_t monotonic;
@@ -68,6 +74,7 @@ static struct spool *spool_new(const struct spool_options *o)
     pthread_cond_init(&spool->keeper_woken, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&spool->queue_filled, NULL);
+    pthread_cond_init(&spool->room_answered, NULL);
     turn_init(&spool->turn);
     newest_init(&spool->newest);
     histograms_init(spool);
@@ -336,8 +343,9 @@ int spool_open(const struct spool_options *options, struct spool **out, struct s
         found.segments_opened = (uint32_t)spool->maps_opened;
         found.next_block = atomic_load(&spool->next_block);
         found.first_block = spool->segments_n > 0 ? spool->segments[0]->first : found.next_block;
-        keeper_count_space(spool);
+        space_look(spool);
         keeper_make_spare(spool); // so that the state is known before the first request
+        lanes_tell_losses(spool);
         code = start_threads(spool, err);
     }
     if (code != WEIR_OK) {

@@ -2,8 +2,9 @@
 // The spool's inside, shared by the files that make it: spool_open (life), catalog (segments), position (cumulative counts), writer,
 // keeper, lane (ledger), reader, dead_letter, stats. Private to storage.
 //
-// Locks, in the order in which they may be taken: state_lock, lanes_lock, segment.open_lock, turn, spare_lock, lock, then newest.lock
+// Locks, in the order in which they may be taken: retention_lock, state_lock, lanes_lock, segment.open_lock, turn, spare_lock, lock, then newest.lock
 // and borders_lock. No lock is held over a callback. `lock` and `lanes_lock` are never held over disk I/O.
+// retention_lock: between the look at which segments there are and what is done about it (removal, replay, a lane that begins at the oldest).
 #ifndef WEIR_STORAGE_SPOOL_PRIV_H
 #define WEIR_STORAGE_SPOOL_PRIV_H
 
@@ -22,6 +23,9 @@
 #define SPOOL_STATE_INTERVAL_NS 100000000u
 #define SPOOL_STATE_BLOCKS      64u
 #define SPOOL_PROBE_INTERVAL_NS 1000000000u
+#define SPOOL_LOOK_INTERVAL_NS                                                                                         \
+    15000000000u // between full looks at the directory: what a person added or removed counts by then
+#define SPOOL_UNSETTLED_MAX 512u
 // The next segment is written with zeros ahead of its use, 4 MiB every 100 ms at most: acknowledgements are a fifth faster on a disk with
 // room to spare, and a busy one is spared from writing everything twice.
 #define SPOOL_AHEAD_STEP         (512u * 1024u)
@@ -42,9 +46,21 @@ struct segment {
     struct segment_map *map; // opened under open_lock; closed by the keeper when refs is 0
     unsigned refs;           // under spool.lock
     uint64_t used_ns;        // when it was last pinned
-    bool end_known;          // under spool.lock: end and end_counts
+    bool end_known;          // under spool.lock, like all below: end and end_counts
     uint64_t end;
     struct spool_counts end_counts;
+    bool facts_known; // of a sealed segment: counts before its first block, times of its first and newest block
+    struct spool_counts begin_counts;
+    uint64_t received_first_ns, received_last_ns; // 0: no block. Of the active segment too, once it has one
+    uint64_t disk_bytes;                          // 0: not known yet; of a sealed segment it does not change
+    uint64_t passed_ns;                           // Unix ns, since when no lane needs it; 0: one does
+    bool unlinked;                                // its space is free with the last view
+};
+
+// Data that left a lane undelivered.
+struct lane_loss {
+    uint64_t first, end, items;
+    uint64_t received_first_ns, received_last_ns; // 0: not known
 };
 
 struct spool_lane {
@@ -53,14 +69,15 @@ struct spool_lane {
     bool attached;
     bool dirty;
     uint64_t oldest_number, oldest_received_ns; // of the first pending block, as last looked up
+    struct lane_loss untold[SPOOL_LOSSES];      // in the ledger, and no event yet; items 0: nothing
 };
 
-// A settlement that waits, because a segment could not be read to know how much it is.
+// A settlement that waits, because a segment could not be read to know how much it is, or there would be too many intervals.
 struct unsettled {
-    struct unsettled *next;
     struct spool_lane *lane;
     uint64_t first, end;
     struct spool_outcome outcome;
+    bool lost; // all of it is evicted by damage
 };
 
 struct dead_letters; // dead_letter.c
@@ -70,7 +87,15 @@ struct spool {
     int directory_fd, lock_fd;
     uint64_t max_bytes, segment_bytes, dead_letter_bytes;
     void (*on_commit)(void *ctx);
+    void (*on_event)(void *ctx, const struct spool_event *event);
     void *ctx;
+
+    bool evict_oldest;
+    uint64_t max_age_ns, keep_delivered_ns;
+    uint64_t (*unix_ns)(void);
+    pthread_mutex_t retention_lock;
+    uint64_t learn_from;        // the keeper's
+    _Atomic bool retention_due; // lanes moved, or segments changed, since it was last looked
 
     pthread_mutex_t lock; // catalog, position, statistics
     struct segment **segments;
@@ -87,6 +112,11 @@ struct spool {
     char reason[256];
     uint64_t used_bytes, disk_free_bytes;
     uint64_t written_pages; // that commits took in segments
+    uint64_t other_bytes,
+        kept_bytes;       // in used_bytes: files besides segments, state and dead letters; segments that nobody needs
+    uint32_t aside_files; // *.damaged in the directory
+    uint64_t looked_ns;   // at the whole directory
+    _Atomic bool look_wanted;
     uint64_t commits, committed_requests, commit_failures, state_failures;
     struct spool_histogram commit_seconds, requests_per_commit;
     pthread_mutex_t
@@ -107,7 +137,10 @@ struct spool {
     pthread_mutex_t lanes_lock;
     struct spool_lane *lanes[STATE_LANES_MAX];
     size_t lanes_n;
-    struct unsettled *unsettled;
+    struct unsettled unsettled[SPOOL_UNSETTLED_MAX];
+    size_t unsettled_n;
+    uint64_t settlements_dropped;
+    bool losses_untold;
     unsigned settled_blocks; // since the last state commit
     bool lanes_dirty;
     bool state_was_lost;     // lanes made in this run start at the oldest block: rather twice than never
@@ -124,11 +157,16 @@ struct spool {
     pthread_cond_t queue_filled;
     struct block *queue_head, **queue_tail;
     bool queue_closed;
+    bool begin_new; // the writer shall begin a new segment
     pthread_t writer;
     bool writer_started;
 
     pthread_mutex_t keeper_lock;
     pthread_cond_t keeper_woken;
+    pthread_cond_t room_answered;
+    uint64_t room_wanted; // the writer waits until the keeper has made that much room, or could not
+    int room_code;
+    _Atomic uint64_t letter_room_wanted;
     bool keeper_wake, keeper_stop;
     pthread_t keeper;
     bool keeper_started;
@@ -148,7 +186,6 @@ int spool_dir_open(struct spool *spool, const struct spool_options *options, str
 int spool_dir_sign(struct spool *spool, const char *holder, struct weir_err *err);
 typedef int (*spool_file_fn)(void *ctx, const char *name, struct weir_err *err);
 int spool_dir_each(const struct spool *spool, spool_file_fn each, void *ctx, struct weir_err *err);
-uint64_t spool_dir_used_bytes(const struct spool *spool);
 
 // --- catalog.c ----------------------------------------------------------------------------------------------------------
 struct segment *segment_new(struct spool *spool, uint64_t first);
@@ -186,14 +223,56 @@ void spool_destroy(struct spool *spool);
 int lane_load(void *ctx, const struct lane_record *record, struct weir_err *err); // a state_lane_fn; ctx: spool
 void lanes_stop_following(struct spool *spool);
 void lanes_update_passed(struct spool *spool);
+void update_passed(struct spool *spool); // under lanes_lock
+struct mark lane_now(const struct spool_lane *lane);
+void lane_changed(struct spool_lane *lane); // under lanes_lock
+
+// --- settle.c: what leaves a lane -------------------------------------------------------------------------------------------
 // Enters the settlements that could not be entered when they came, as far as they can now. The keeper.
 void lanes_settle_again(struct spool *spool);
-// Whether every lane has passed a sealed, pinned segment; lanes without a block in it are moved past it.
-bool lanes_passed(struct spool *spool, struct segment *segment, uint64_t limit);
 // The ledger as a person sees it, but for the time of the oldest block.
 void lane_record_stats(const struct lane_record *record, const struct mark *now, struct spool_lane_stats *out);
+// Under lanes_lock: adds to the ledger's evicted, and to what a person must be told.
+void lane_enter_loss(struct spool_lane *lane, enum spool_loss why, const struct lane_loss *loss);
+// Tells what was lost and not told yet. No lock held.
+void lanes_tell_losses(struct spool *spool);
+
+// --- lane_state.c -----------------------------------------------------------------------------------------------------------
 // Makes the state durable when something changed since, or `always`. WEIR_E_IO, WEIR_E_FULL: it will be tried again.
 int state_commit(struct spool *spool, bool always, struct weir_err *err);
+
+// The first number in [from, end) that a lane has still to get, end: none has.
+uint64_t lanes_first_needed(struct spool *spool, uint64_t from, uint64_t end);
+
+// --- facts.c: headers and segments --------------------------------------------------------------------------------------------
+// Header of exactly that block, wherever it is. WEIR_E_NOT_FOUND: no file has a whole one. WEIR_E_IO, WEIR_E_NOMEM: not now.
+int spool_header_at(struct spool *spool, uint64_t number, struct block_header *out, struct weir_err *err);
+bool segment_is_active(struct segment *segment);
+// Reads what retention needs to know of a pinned sealed segment, unless it is known. WEIR_E_CORRUPT: it left the catalog.
+int segment_learn(struct segment *segment, uint64_t limit, struct weir_err *err);
+
+// --- evict.c ------------------------------------------------------------------------------------------------------------------
+// Removes what retention says must go. The keeper, or the opener before there is one.
+void evict_due(struct spool *spool);
+// Removes segments until `bytes` more fit, if that is allowed. WEIR_OK: they fit. WEIR_E_FULL.
+int evict_for_room(struct spool *spool, uint64_t bytes, struct weir_err *err);
+// Asks the writer to begin a new segment when the last one has grown too old to be evicted in time.
+void evict_begin_new(struct spool *spool);
+uint64_t spool_unix_ns(const struct spool *spool);
+
+// --- past.c -----------------------------------------------------------------------------------------------------------------
+// What files hold of [first, end), with the marks of the signal. WEIR_E_LIMIT: more than INTERVALS_MAX pieces. WEIR_E_IO, WEIR_E_NOMEM.
+int past_pieces(struct spool *spool, enum weir_signal signal, struct spool_interval range,
+                struct interval out[INTERVALS_MAX], size_t *n);
+
+// --- space.c ------------------------------------------------------------------------------------------------------------------
+// Counts the disk: files that change each time, sealed segments once. Any thread.
+void space_count(struct spool *spool);
+// The full look, and whether it is time for one. The keeper, or the opener before there is one.
+void space_look(struct spool *spool);
+bool space_look_due(struct spool *spool);
+// Whether a file of that size may be made, by the size limit and the file system's free space. WEIR_OK, WEIR_E_FULL.
+int space_for(struct spool *spool, uint64_t bytes, struct weir_err *err);
 
 // --- reader.c -------------------------------------------------------------------------------------------------------------
 // When the first block of `signal` in [from, end) was received; 0 when there is none that can be read.
@@ -207,9 +286,8 @@ void histogram_add(struct spool_histogram *histogram, double value); // under sp
 void *writer_main(void *arg); // arg: the spool
 void *keeper_main(void *arg);
 void keeper_wake(struct spool *spool);
-// Whether a file of that size may be made, by the size limit and the file system's free space. WEIR_OK, WEIR_E_FULL.
-int keeper_room_for(struct spool *spool, uint64_t bytes, struct weir_err *err);
-void keeper_count_space(struct spool *spool);
+// Whether a file of that size may be made; when eviction is allowed the keeper makes room first. The writer. WEIR_OK, WEIR_E_FULL.
+int keeper_ask_room(struct spool *spool, uint64_t bytes, struct weir_err *err);
 void keeper_make_spare(struct spool *spool);
 
 // --- dead_letter.c ----------------------------------------------------------------------------------------------------------

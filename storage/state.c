@@ -9,7 +9,7 @@
 #include "storage/tree_check.h"
 
 #define STATE_RECORD_BYTES (16u + 8u + SPOOL_COUNTS_BYTES + 16u + 8u)
-#define LANE_HEAD_BYTES    112u
+#define LANE_HEAD_BYTES    152u
 #define MARK_BYTES         32u
 #define LANE_BYTES_MAX     (LANE_HEAD_BYTES + INTERVALS_MAX * 2 * MARK_BYTES + 8u)
 // A commit that writes all lanes anew, with all their intervals, needs the room of three such states. That much is never allocated ahead.
@@ -49,10 +49,14 @@ static uint32_t lane_put(uint8_t *p, const struct lane_record *lane)
     weir_put_u64(p + 24, lane->delivered);
     weir_put_u64(p + 32, lane->rejected_by_upstream);
     weir_put_u64(p + 40, lane->dead_lettered);
-    weir_put_u64(p + 48, lane->evicted);
-    weir_put_u64(p + 56, lane->discarded);
-    mark_put(p + 64, lane->follow_from);
-    weir_put_u64(p + 96, lane->set.n);
+    weir_put_u64(p + 48, lane->discarded);
+    for (size_t i = 0; i < SPOOL_LOSSES; i++)
+        weir_put_u64(p + 56 + i * 8, lane->evicted_by[i]);
+    weir_put_u64(p + 80, lane->evicted_received_first_ns);
+    weir_put_u64(p + 88, lane->evicted_received_last_ns);
+    weir_put_u64(p + 96, lane->replayed);
+    mark_put(p + 104, lane->follow_from);
+    weir_put_u64(p + 136, lane->set.n);
     for (size_t i = 0; i < lane->set.n; i++) {
         mark_put(p + LANE_HEAD_BYTES + i * 2 * MARK_BYTES, lane->set.at[i].first);
         mark_put(p + LANE_HEAD_BYTES + i * 2 * MARK_BYTES + MARK_BYTES, lane->set.at[i].end);
@@ -69,7 +73,7 @@ static int lane_get(struct weir_slice key, struct weir_slice value, struct lane_
     if (rc != WEIR_OK)
         return rc;
     const uint8_t *p = value.data;
-    uint64_t n = weir_get_u64(p + 96);
+    uint64_t n = weir_get_u64(p + 136);
     if (n > INTERVALS_MAX || weir_get_u32(p + 8) != LANE_HEAD_BYTES + n * 2 * MARK_BYTES + 8)
         return weir_fail(err, WEIR_E_CORRUPT, "lane: %llu intervals in %zu bytes", (unsigned long long)n, value.len);
     memset(out, 0, sizeof(*out));
@@ -80,9 +84,13 @@ static int lane_get(struct weir_slice key, struct weir_slice value, struct lane_
     out->delivered = weir_get_u64(p + 24);
     out->rejected_by_upstream = weir_get_u64(p + 32);
     out->dead_lettered = weir_get_u64(p + 40);
-    out->evicted = weir_get_u64(p + 48);
-    out->discarded = weir_get_u64(p + 56);
-    out->follow_from = mark_get(p + 64);
+    out->discarded = weir_get_u64(p + 48);
+    for (size_t i = 0; i < SPOOL_LOSSES; i++)
+        out->evicted_by[i] = weir_get_u64(p + 56 + i * 8);
+    out->evicted_received_first_ns = weir_get_u64(p + 80);
+    out->evicted_received_last_ns = weir_get_u64(p + 88);
+    out->replayed = weir_get_u64(p + 96);
+    out->follow_from = mark_get(p + 104);
     out->set.n = n;
     for (size_t i = 0; i < n; i++) {
         out->set.at[i].first = mark_get(p + LANE_HEAD_BYTES + i * 2 * MARK_BYTES);

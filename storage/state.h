@@ -7,6 +7,7 @@
 #include "storage/format.h"
 #include "storage/intervals.h"
 #include "storage/lmdb_error.h"
+#include "storage/spool.h"
 
 #define STATE_BYTES (4u * 1024u * 1024u)
 #define STATE_LANES_MAX                                                                                                \
@@ -17,7 +18,11 @@ struct lane_record {
     enum weir_signal signal;
     char upstream[STATE_UPSTREAM_BYTES + 1];
     // Items. accepted = accepted_before + what came since follow_from while following.
-    uint64_t accepted_before, delivered, rejected_by_upstream, dead_lettered, evicted, discarded;
+    uint64_t accepted_before, delivered, rejected_by_upstream, dead_lettered, discarded;
+    uint64_t evicted_by[SPOOL_LOSSES];
+    uint64_t replayed; // part of accepted
+    uint64_t evicted_received_first_ns,
+        evicted_received_last_ns; // of all that was evicted, as far as known; 0: nothing
     bool following;
     struct mark follow_from;
     struct interval_set set;

@@ -29,6 +29,7 @@ void spool_stats_get(struct spool *spool, struct spool_stats *out)
     memcpy(out->reason, spool->reason, sizeof(out->reason));
     out->used_bytes = spool->used_bytes;
     out->max_bytes = spool->max_bytes;
+    out->kept_bytes = spool->kept_bytes;
     out->disk_free_bytes = spool->disk_free_bytes;
     out->room_bytes = atomic_load(&spool->active_room_pages) * SEGMENT_PAGE;
     out->written_bytes_total = spool->written_pages * SEGMENT_PAGE;

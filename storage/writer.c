@@ -34,17 +34,19 @@ void spool_append(struct spool *spool, struct block *chain, spool_done_fn done)
     pthread_mutex_unlock(&spool->queue_lock);
 }
 
-// Everything that waits. NULL: the spool closes, and all is done.
-static struct block *queue_take(struct spool *spool)
+// Everything that waits: blocks, or the wish for a new segment. False: the spool closes, and all is done.
+static bool queue_take(struct spool *spool, struct block **chain, bool *begin_new)
 {
     pthread_mutex_lock(&spool->queue_lock);
-    while (spool->queue_head == NULL && !spool->queue_closed)
+    while (spool->queue_head == NULL && !spool->begin_new && !spool->queue_closed)
         pthread_cond_wait(&spool->queue_filled, &spool->queue_lock);
-    struct block *chain = spool->queue_head;
+    *chain = spool->queue_head;
+    *begin_new = spool->begin_new && !spool->queue_closed;
     spool->queue_head = NULL;
     spool->queue_tail = &spool->queue_head;
+    spool->begin_new = false;
     pthread_mutex_unlock(&spool->queue_lock);
-    return chain;
+    return *chain != NULL || *begin_new;
 }
 
 // Gives `n` blocks back; returns the rest. A callback may free its block.
@@ -79,7 +81,7 @@ static int take_file(struct spool *spool, uint64_t bytes, struct segment_file **
     snprintf(name, sizeof(name), "next-%llu.tmp", temporary);
     int code = spool_path(spool, name, path, err);
     if (code == WEIR_OK)
-        code = keeper_room_for(spool, bytes, err);
+        code = keeper_ask_room(spool, bytes, err);
     return code == WEIR_OK ? segment_file_create(path, bytes, file, err) : code;
 }
 
@@ -124,6 +126,12 @@ static void seal_before(struct spool *spool, uint64_t first)
     char path[SPOOL_PATH_MAX];
     if (spool->active == NULL)
         return;
+    // All that retention must know of it, without reading it again.
+    pthread_mutex_lock(&spool->lock);
+    spool->active->end_known = spool->active->facts_known = true;
+    spool->active->end = first;
+    spool->active->end_counts = spool->counts;
+    pthread_mutex_unlock(&spool->lock);
     bool trim = spool->active->first != first && spool_segment_path(spool, spool->active->first, path, NULL) == WEIR_OK;
     seal_active(spool, trim ? path : NULL);
 }
@@ -168,6 +176,7 @@ static int next_segment(struct spool *spool, uint64_t bytes, struct weir_err *er
     assert(segment != NULL && file != NULL);
     drop_if_empty(spool, first);
     segment->file = file;
+    segment->begin_counts = spool->counts;
     if (!catalog_add(spool, segment)) {
         segment->file = NULL;
         segment_file_close(file, NULL);
@@ -177,6 +186,22 @@ static int next_segment(struct spool *spool, uint64_t bytes, struct weir_err *er
     publish_active(spool, segment);
     keeper_wake(spool); // to make the next spare
     return WEIR_OK;
+}
+
+// When the blocks of the active segment were received, for retention. While they have their values.
+static void note_received(struct spool *spool, const struct block *chain, size_t n)
+{
+    struct segment *segment = spool->active;
+    pthread_mutex_lock(&spool->lock);
+    for (; n > 0; n--, chain = chain->next) {
+        struct block_header h;
+        if (block_header_get((struct weir_slice){chain->value.data, chain->value.len}, &h, NULL) != WEIR_OK)
+            continue;
+        if (segment->received_first_ns == 0)
+            segment->received_first_ns = h.received_first_ns;
+        segment->received_last_ns = h.received_last_ns;
+    }
+    pthread_mutex_unlock(&spool->lock);
 }
 
 // After a commit that returned OK, or whose blocks must count as stored: the numbers are used and the blocks can be read.
@@ -305,16 +330,32 @@ static int store(struct spool *spool, struct block *chain, size_t *n, struct wei
     }
     if (code != WEIR_OK && !again)
         code = redo(spool, chain, *n, &counts, err);
-    if (code == WEIR_OK)
+    if (code == WEIR_OK) {
+        note_received(spool, chain, *n);
         advance(spool, chain, *n, &counts, true);
+    }
     return code;
+}
+
+// The keeper's wish: without room it stays as it is, and the keeper asks again.
+static void begin_new(struct spool *spool)
+{
+    pthread_mutex_lock(&spool->lock);
+    struct segment *last = spool->segments_n > 0 ? spool->segments[spool->segments_n - 1] : NULL;
+    bool empty = last == NULL || last->first == atomic_load(&spool->next_block);
+    pthread_mutex_unlock(&spool->lock);
+    if (!empty)
+        next_segment(spool, spool->segment_bytes, NULL);
 }
 
 void *writer_main(void *arg)
 {
     struct spool *spool = arg;
     struct block *chain;
-    while ((chain = queue_take(spool)) != NULL) {
+    bool new_wanted;
+    while (queue_take(spool, &chain, &new_wanted)) {
+        if (new_wanted)
+            begin_new(spool);
         while (chain != NULL) {
             struct weir_err err = {0};
             size_t n;

@@ -237,8 +237,13 @@ __attribute__((unused)) static unsigned kit_drain(struct spool *spool, struct sp
         struct weir_err err = {0};
         uint64_t skip_to;
         int rc = spool_reader_next(reader, signal, in.first, in.end, &view, &skip_to, &err);
-        if (rc == WEIR_E_AGAIN)
+        if (rc == WEIR_E_AGAIN && skip_to <= in.first)
             break;
+        if (rc == WEIR_E_AGAIN) { // nothing of this lane up to there
+            struct spool_outcome nothing = {0};
+            spool_lane_settle(lane, in.first, skip_to, &nothing);
+            continue;
+        }
         if (rc == WEIR_E_CORRUPT) {
             spool_lane_lost(lane, view.number, skip_to);
             continue;

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Single headers, and what retention needs to know of a segment. Of what was sealed in this run the writer has told all; of older
+// segments it is read once.
+#include "storage/spool_priv.h"
+
+#define LAST_TRIES 8u // blocks at the end whose headers may be damaged
+
+// WEIR_E_AGAIN: it was sealed meanwhile.
+static int active_header(struct segment *segment, uint64_t number, struct block_header *out)
+{
+    struct spool *spool = segment->spool;
+    int code = WEIR_E_AGAIN;
+    turn_take(&spool->turn);
+    if (segment->file != NULL) {
+        MDB_txn *txn = segment_db_begin(&segment->file->db);
+        code = WEIR_E_IO;
+        if (txn != NULL) {
+            code = segment_db_header(&segment->file->db, txn, number, out) ? WEIR_OK : WEIR_E_NOT_FOUND;
+            segment_db_end(txn);
+        }
+    }
+    turn_give(&spool->turn);
+    return code;
+}
+
+static int sealed_header(struct segment *segment, uint64_t number, struct block_header *out, struct weir_err *err)
+{
+    struct segment_map *map;
+    int code = segment_get_map(segment, &map, err);
+    if (code != WEIR_OK)
+        return code == WEIR_E_CORRUPT ? WEIR_E_NOT_FOUND : code;
+    MDB_txn *txn = segment_db_begin(&map->db);
+    if (txn == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "block %llu: no transaction", (unsigned long long)number);
+    code = segment_db_header(&map->db, txn, number, out) ? WEIR_OK : WEIR_E_NOT_FOUND;
+    segment_db_end(txn);
+    return code;
+}
+
+bool segment_is_active(struct segment *segment)
+{
+    pthread_mutex_lock(&segment->spool->lock);
+    bool active = segment->spool->active == segment;
+    pthread_mutex_unlock(&segment->spool->lock);
+    return active;
+}
+
+int spool_header_at(struct spool *spool, uint64_t number, struct block_header *out, struct weir_err *err)
+{
+    uint64_t limit;
+    if (number >= atomic_load(&spool->next_block))
+        return WEIR_E_NOT_FOUND;
+    if (newest_header(&spool->newest, number, out))
+        return WEIR_OK;
+    struct segment *segment = catalog_pin(spool, number, &limit);
+    if (segment == NULL)
+        return WEIR_E_NOT_FOUND;
+    int code = WEIR_E_AGAIN;
+    if (segment_is_active(segment))
+        code = active_header(segment, number, out);
+    if (code == WEIR_E_AGAIN)
+        code = sealed_header(segment, number, out, err);
+    segment_unpin(segment);
+    return code;
+}
+
+// When its first and its newest block were received. What cannot be read counts as old as the file.
+static void learn_times(struct segment *segment, uint64_t end, uint64_t created_ns, uint64_t times[2])
+{
+    struct block_header h;
+    times[0] = times[1] = 0;
+    if (end <= segment->first)
+        return;
+    times[0] = times[1] = created_ns;
+    if (spool_header_at(segment->spool, segment->first, &h, NULL) == WEIR_OK)
+        times[0] = h.received_first_ns;
+    for (uint64_t n = end; n > segment->first && end - n < LAST_TRIES; n--) {
+        if (spool_header_at(segment->spool, n - 1, &h, NULL) == WEIR_OK) {
+            times[1] = h.received_last_ns;
+            return;
+        }
+    }
+}
+
+int segment_learn(struct segment *segment, uint64_t limit, struct weir_err *err)
+{
+    struct spool *spool = segment->spool;
+    struct spool_counts counts;
+    struct segment_map *map;
+    uint64_t end, times[2];
+    pthread_mutex_lock(&spool->lock);
+    bool known = segment->facts_known;
+    pthread_mutex_unlock(&spool->lock);
+    if (known)
+        return WEIR_OK;
+    int code = segment_end(segment, limit, &end, &counts, err);
+    if (code == WEIR_OK)
+        code = segment_get_map(segment, &map, err);
+    if (code != WEIR_OK)
+        return code;
+    learn_times(segment, end, map->record.created_ns, times);
+    pthread_mutex_lock(&spool->lock);
+    segment->facts_known = true;
+    segment->begin_counts = map->record.before;
+    segment->received_first_ns = times[0];
+    segment->received_last_ns = times[1];
+    pthread_mutex_unlock(&spool->lock);
+    return WEIR_OK;
+}

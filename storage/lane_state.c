@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making the lanes' state durable: what changed, in one transaction with how far numbers are used.
+#include "storage/spool_priv.h"
+
+// Copies what changed, and marks it as stored: whatever happens after the copy is for the next commit. Under lanes_lock.
+static size_t copy_changed(struct spool *spool, struct lane_record *copies, struct spool_lane **from)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < spool->lanes_n; i++) {
+        if (!spool->lanes[i]->dirty)
+            continue;
+        spool->lanes[i]->dirty = false;
+        copies[n] = spool->lanes[i]->record;
+        from[n++] = spool->lanes[i];
+    }
+    spool->lanes_dirty = false;
+    return n;
+}
+
+static int state_commit_locked(struct spool *spool, bool always, struct weir_err *err)
+{
+    char path[SPOOL_PATH_MAX];
+    int code = spool_path(spool, "state.mdb", path, err);
+    if (code == WEIR_OK && spool->lane_state == NULL) // an earlier commit failed: that environment is not used again
+        code = state_open(path, &spool->lane_state, err);
+    if (code != WEIR_OK)
+        return code;
+    struct lane_record *copies = malloc(STATE_LANES_MAX * sizeof(*copies));
+    if (copies == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "state: out of memory");
+    struct spool_lane *from[STATE_LANES_MAX];
+    const struct lane_record *list[STATE_LANES_MAX];
+    struct state_record record;
+    pthread_mutex_lock(&spool->lanes_lock);
+    bool changed = spool->lanes_dirty;
+    size_t n = copy_changed(spool, copies, from);
+    pthread_mutex_lock(&spool->lock);
+    record.next_block = atomic_load(&spool->next_block);
+    record.counts = spool->counts;
+    memcpy(record.instance, spool->instance, sizeof(record.instance));
+    pthread_mutex_unlock(&spool->lock);
+    pthread_mutex_unlock(&spool->lanes_lock);
+    for (size_t i = 0; i < n; i++)
+        list[i] = &copies[i];
+    if (changed || always)
+        code = state_save(spool->lane_state, &record, list, n, err);
+    free(copies);
+    if (code == WEIR_OK)
+        return code;
+    state_close(spool->lane_state);
+    spool->lane_state = NULL;
+    pthread_mutex_lock(&spool->lanes_lock);
+    for (size_t i = 0; i < n; i++)
+        lane_changed(from[i]);
+    spool->lanes_dirty = true;
+    pthread_mutex_unlock(&spool->lanes_lock);
+    return code;
+}
+
+int state_commit(struct spool *spool, bool always, struct weir_err *err)
+{
+    pthread_mutex_lock(&spool->state_lock);
+    int code = state_commit_locked(spool, always, err);
+    pthread_mutex_unlock(&spool->state_lock);
+    return code;
+}
+
+int spool_sync_state(struct spool *spool, struct weir_err *err)
+{
+    return state_commit(spool, false, err);
+}
