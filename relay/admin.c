@@ -244,9 +244,16 @@ int admin_start(struct relay *relay, struct admin **out, struct weir_err *err)
         return weir_fail(err, WEIR_E_NOMEM, "admin: out of memory");
     admin->view.relay = relay;
     admin->connections.prev = admin->connections.next = &admin->connections;
-    int code = listener_bind(&admin->listener, relay->config->admin.endpoint, err);
-    if (code != WEIR_OK)
+    const char *setting = "admin.token_file";
+    int code = admin_auth_open(&admin->view.auth, relay->config->admin.token_file, err);
+    if (code == WEIR_OK) {
+        setting = "admin.endpoint";
+        code = listener_bind(&admin->listener, relay->config->admin.endpoint, err);
+    }
+    if (code != WEIR_OK) {
+        weir_wrap(err, "%s", setting);
         goto fail;
+    }
     sem_init(&admin->started, 0, 0);
     sem_init(&admin->stop_sent, 0, 0);
     code = start_thread(admin, err);
@@ -268,9 +275,9 @@ fail_listener:
     sem_destroy(&admin->stop_sent);
     listener_close(&admin->listener);
 fail:
+    admin_auth_close(&admin->view.auth);
     free(admin);
     assert(code != WEIR_OK);
-    weir_wrap(err, "admin");
     return code;
 }
 
@@ -289,5 +296,6 @@ void admin_stop(struct admin *admin)
     pthread_join(admin->thread, NULL);
     sem_destroy(&admin->started);
     sem_destroy(&admin->stop_sent);
+    admin_auth_close(&admin->view.auth);
     free(admin);
 }

@@ -4,6 +4,8 @@
 #include <h2o.h>
 #include <stdio.h>
 
+#include "relay/admin_replay.h"
+#include "relay/log.h"
 #include "relay/metrics.h"
 #include "relay/status.h"
 #include "relay/status_page.h"
@@ -22,14 +24,23 @@ static void add_header(h2o_req_t *req, const char *name, const char *value)
     h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 0, NULL, value, strlen(value));
 }
 
+static const char *reason_of(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } rows[] = {{200, "OK"},        {400, "Bad Request"},        {401, "Unauthorized"}, {403, "Forbidden"},
+                {404, "Not Found"}, {405, "Method Not Allowed"}, {409, "Conflict"},     {503, "Service Unavailable"}};
+    for (size_t i = 0; i < WEIR_COUNT(rows); i++)
+        if (rows[i].status == status)
+            return rows[i].reason;
+    return "Internal Server Error";
+}
+
 static void answer(h2o_req_t *req, int status, const char *type, struct weir_slice body)
 {
     req->res.status = status;
-    req->res.reason = status == 200   ? "OK"
-                      : status == 404 ? "Not Found"
-                      : status == 405 ? "Method Not Allowed"
-                      : status == 503 ? "Service Unavailable"
-                                      : "Internal Server Error";
+    req->res.reason = reason_of(status);
     add_header(req, "content-type", type);
     add_header(req, "cache-control", "no-store");
     add_header(req, "x-content-type-options", "nosniff");
@@ -50,6 +61,23 @@ static void answer_built(h2o_req_t *req, const char *type, bool built, struct we
     else
         answer_text(req, 500, TYPE_JSON, "{\"error\":\"out of memory\"}\n");
     weir_buf_free(body);
+}
+
+// Takes the document over; NULL: memory was out.
+static void answer_json(h2o_req_t *req, int status, json_t *json)
+{
+    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    if (text == NULL)
+        answer_text(req, 500, TYPE_JSON, "{\"error\":\"out of memory\"}\n");
+    else
+        answer_text(req, status, TYPE_JSON, text);
+    free(text);
+}
+
+static void answer_error(h2o_req_t *req, int status, const char *error)
+{
+    answer_json(req, status, json_pack("{s:s}", "error", error));
 }
 
 static const struct snapshot *look(struct admin_view *view)
@@ -103,17 +131,72 @@ static void get_readyz(struct admin_view *view, h2o_req_t *req)
     answer_text(req, snapshot->ready ? 200 : 503, TYPE_TEXT, text);
 }
 
+// --- changes ------------------------------------------------------------------------------------------------------------
+
+static struct weir_slice slice_of(h2o_iovec_t text)
+{
+    return (struct weir_slice){(const uint8_t *)text.base, text.len};
+}
+
+static struct weir_slice header_of(h2o_req_t *req, const char *name)
+{
+    ssize_t found = h2o_find_header_by_str(&req->headers, name, strlen(name), -1);
+    return found >= 0 ? slice_of(req->headers.entries[found].value) : (struct weir_slice){NULL, 0};
+}
+
+static bool may_change(struct admin_view *view, h2o_req_t *req)
+{
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    req->conn->callbacks->get_peername(req->conn, (struct sockaddr *)&peer);
+    const struct admin_claim claim = {.peer = (const struct sockaddr *)&peer,
+                                      .authorization = header_of(req, "authorization"),
+                                      .origin = header_of(req, "origin"),
+                                      .host = slice_of(req->input.authority)};
+    const char *why = NULL;
+    enum admin_grant grant = admin_auth_check(&view->auth, &claim, &why);
+    if (grant == ADMIN_GRANTED)
+        return true;
+    static struct log_limit limit = LOG_LIMIT(10000);
+    log_event_limited(&limit, LOG_WARN, "change_refused", "a change by the admin port was refused",
+                      LOG_STR("reason", why));
+    if (grant == ADMIN_WHO)
+        add_header(req, "www-authenticate", "Bearer");
+    answer_error(req, grant == ADMIN_WHO ? 401 : 403, why);
+    return false;
+}
+
+static void post_replay(struct admin_view *view, h2o_req_t *req)
+{
+    json_t *json = NULL;
+    int status = admin_replay(view->relay, slice_of(req->entity), &json);
+    answer_json(req, status, json);
+}
+
+// --- the table ----------------------------------------------------------------------------------------------------------
+
+typedef void (*route_fn)(struct admin_view *view, h2o_req_t *req);
 static const struct route {
     const char *path;
-    void (*get)(struct admin_view *view, h2o_req_t *req);
+    route_fn get;
+    route_fn post; // a change: for those alone who may
 } routes[] = {
-    {"/", get_page},           {"/v1/status", get_status}, {"/metrics", get_metrics},
-    {"/healthz", get_healthz}, {"/readyz", get_readyz},
+    {"/", get_page, NULL},           {"/v1/status", get_status, NULL}, {"/metrics", get_metrics, NULL},
+    {"/healthz", get_healthz, NULL}, {"/readyz", get_readyz, NULL},    {"/v1/replay", NULL, post_replay},
 };
 
 static bool is(h2o_iovec_t text, const char *name)
 {
     return text.len == strlen(name) && memcmp(text.base, name, text.len) == 0;
+}
+
+static void answer_unknown(h2o_req_t *req)
+{
+    char text[512] = "unknown path; there are";
+    for (size_t i = 0; i < WEIR_COUNT(routes); i++) {
+        size_t len = strlen(text);
+        snprintf(text + len, sizeof(text) - len, "%s %s", i > 0 ? "," : "", routes[i].path);
+    }
+    answer_error(req, 404, text);
 }
 
 void admin_route(struct admin_view *view, h2o_req_t *req)
@@ -124,12 +207,14 @@ void admin_route(struct admin_view *view, h2o_req_t *req)
         if (is(req->path_normalized, routes[i].path))
             route = &routes[i];
     if (route == NULL) {
-        answer_text(req, 404, TYPE_JSON,
-                    "{\"error\":\"unknown path; there are /, /v1/status, /metrics, /healthz and /readyz\"}\n");
-    } else if (!is(req->method, "GET") && !is(req->method, "HEAD")) {
-        add_header(req, "allow", "GET, HEAD");
-        answer_text(req, 405, TYPE_JSON, "{\"error\":\"method not allowed: use GET\"}\n");
-    } else {
+        answer_unknown(req);
+    } else if (route->get != NULL && (is(req->method, "GET") || is(req->method, "HEAD"))) {
         route->get(view, req);
+    } else if (route->post != NULL && is(req->method, "POST")) {
+        if (may_change(view, req))
+            route->post(view, req);
+    } else {
+        add_header(req, "allow", route->get == NULL ? "POST" : "GET, HEAD");
+        answer_error(req, 405, route->get == NULL ? "method not allowed: use POST" : "method not allowed: use GET");
     }
 }

@@ -19,7 +19,17 @@ static int run(const struct cli *cli)
 
 static int help(const struct cli *cli);
 
-enum { RUN = 1, CHECK = 2, PRINT = 4, STATUS = 8, HELP = 16, VERSION = 32, CONFIG = RUN | CHECK | PRINT };
+enum {
+    RUN = 1,
+    CHECK = 2,
+    PRINT = 4,
+    STATUS = 8,
+    HELP = 16,
+    VERSION = 32,
+    REPLAY = 64,
+    CONFIG = RUN | CHECK | PRINT,
+    ASKING = STATUS | REPLAY // a running weir
+};
 
 static const struct command {
     const char *name;
@@ -32,6 +42,7 @@ static const struct command {
     {"check-config", cmd_check_config, CHECK, "", "report everything wrong with the configuration; exit 0 or 1"},
     {"print-config", cmd_print_config, PRINT, "", "print the effective configuration as YAML, defaults included"},
     {"status", cmd_status, STATUS, "", "show what a running weir holds and where it goes"},
+    {"replay", cmd_replay, REPLAY, "UPSTREAM", "deliver to an upstream once more what was delivered and kept"},
     {"version", cmd_version, VERSION, "", "print the version"},
     {"help", help, HELP, "[COMMAND|config]", "this list; `help config` explains every configuration key"},
 };
@@ -47,7 +58,13 @@ enum {
     OPT_KEYS,
     OPT_ADMIN_URL,
     OPT_JSON,
-    OPT_WATCH
+    OPT_WATCH,
+    OPT_SINCE,
+    OPT_UNTIL,
+    OPT_BLOCKS,
+    OPT_SIGNAL,
+    OPT_DRY_RUN,
+    OPT_TOKEN_FILE
 };
 
 static const struct option_row {
@@ -67,9 +84,16 @@ static const struct option_row {
     {CONFIG,
      {"set", OPT_SET, "KEY=VALUE", 0, "set any configuration key (`weir help config` lists them); may be repeated", 0}},
     {PRINT, {"keys", OPT_KEYS, NULL, 0, "print every key with type, default and help, separated by tabs, instead", 0}},
-    {STATUS, {"admin", OPT_ADMIN_URL, "URL", 0, "of the running weir (http://127.0.0.1:9464)", 0}},
-    {STATUS, {"json", OPT_JSON, NULL, 0, "print the status document as it is", 0}},
+    {ASKING, {"admin", OPT_ADMIN_URL, "URL", 0, "of the running weir (http://127.0.0.1:9464)", 0}},
+    {ASKING, {"json", OPT_JSON, NULL, 0, "print the answer's document as it is", 0}},
     {STATUS, {"watch", OPT_WATCH, NULL, 0, "show it again each second", 0}},
+    {REPLAY, {"since", OPT_SINCE, "TIME", 0, "what was received from then on: 2026-11-20T11:00:00Z, or -2h", 0}},
+    {REPLAY, {"until", OPT_UNTIL, "TIME", 0, "and before then (now)", 0}},
+    {REPLAY, {"blocks", OPT_BLOCKS, "A-B", 0, "instead of a time: the blocks of these numbers, both included", 0}},
+    {REPLAY,
+     {"signal", OPT_SIGNAL, "NAME", 0, "traces, metrics, logs or profiles alone, not all that the upstream takes", 0}},
+    {REPLAY, {"dry-run", OPT_DRY_RUN, NULL, 0, "only count what it would be", 0}},
+    {REPLAY, {"token-file", OPT_TOKEN_FILE, "FILE", 0, "holds the token of the running weir's admin.token_file", 0}},
 };
 
 // What the parser functions of one command share.
@@ -95,11 +119,21 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         const char **text;
         bool *flag;
     } simple[] = {
-        {OPT_CONFIG, &cli->input.file, NULL}, {OPT_SPOOL, &cli->input.spool, NULL},
-        {OPT_GRPC, &cli->input.grpc, NULL},   {OPT_HTTP, &cli->input.http, NULL},
-        {OPT_ADMIN, &cli->input.admin, NULL}, {OPT_ADMIN_URL, &cli->admin_url, NULL},
-        {OPT_KEYS, NULL, &cli->keys},         {OPT_JSON, NULL, &cli->json},
+        {OPT_CONFIG, &cli->input.file, NULL},
+        {OPT_SPOOL, &cli->input.spool, NULL},
+        {OPT_GRPC, &cli->input.grpc, NULL},
+        {OPT_HTTP, &cli->input.http, NULL},
+        {OPT_ADMIN, &cli->input.admin, NULL},
+        {OPT_ADMIN_URL, &cli->admin_url, NULL},
+        {OPT_KEYS, NULL, &cli->keys},
+        {OPT_JSON, NULL, &cli->json},
         {OPT_WATCH, NULL, &cli->watch},
+        {OPT_SINCE, &cli->since, NULL},
+        {OPT_UNTIL, &cli->until, NULL},
+        {OPT_BLOCKS, &cli->blocks, NULL},
+        {OPT_SIGNAL, &cli->signal, NULL},
+        {OPT_DRY_RUN, NULL, &cli->dry_run},
+        {OPT_TOKEN_FILE, &cli->token_file, NULL},
     };
     for (size_t i = 0; i < WEIR_COUNT(simple); i++) {
         if (simple[i].key != key)
@@ -124,6 +158,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_ARG:
         if (parsing->command->bit == HELP && cli->topic == NULL)
             cli->topic = arg;
+        else if (parsing->command->bit == REPLAY && cli->upstream == NULL)
+            cli->upstream = arg;
         else
             argp_error(state, "unexpected argument '%s'", arg);
         return 0;

@@ -19,10 +19,13 @@ enum cli_exit {
 // What was on the command line. Strings belong to argv.
 struct cli {
     struct config_input input; // --config, --upstream, --spool, --grpc, --http, --admin, --set
-    const char *admin_url;     // status: --admin, or http://127.0.0.1:9464
-    bool json, watch;          // status: --json, --watch
-    bool keys;                 // print-config: --keys
-    const char *topic;         // help: what about, or NULL
+    const char *admin_url;     // status, replay: --admin, or http://127.0.0.1:9464
+    bool json, watch;          // status, replay: --json; status: --watch
+    const char *upstream;      // replay: UPSTREAM
+    const char *since, *until, *blocks, *signal, *token_file; // replay: the options of these names, or NULL
+    bool dry_run;                                             // replay: --dry-run
+    bool keys;                                                // print-config: --keys
+    const char *topic;                                        // help: what about, or NULL
     const char *upstreams[CONFIG_MAX_UPSTREAMS];
     const char *sets[CLI_MAX_SETS];
 };
@@ -38,6 +41,7 @@ int cmd_run(const struct config *config);
 int cmd_check_config(const struct cli *cli);
 int cmd_print_config(const struct cli *cli);
 int cmd_status(const struct cli *cli); // uses admin_url, json, watch
+int cmd_replay(const struct cli *cli); // uses upstream … dry_run, admin_url, json
 int cmd_version(const struct cli *cli);
 
 #endif

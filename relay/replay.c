@@ -240,6 +240,9 @@ static void *worker(void *arg)
         if (atomic_exchange(&replay->woken, false))
             for (int i = 0; i < WEIR_SIGNALS; i++)
                 replay->lanes[i].dry = false;
+        if (atomic_exchange(&replay->look_again, false))
+            for (int i = 0; i < WEIR_SIGNALS; i++)
+                replay->lanes[i].look_again = true;
         start_exports(replay);
         replay_update_state(replay);
         client_poll(replay->client, atomic_load(&replay->woken) ? 0 : poll_timeout_ms(replay));
@@ -253,6 +256,13 @@ void replay_wake(struct replay *replay)
 {
     if (!atomic_exchange(&replay->woken, true))
         client_wake(replay->client);
+}
+
+void replay_look_again(struct replay *replay)
+{
+    atomic_store(&replay->look_again, true);
+    atomic_store(&replay->woken, true);
+    client_wake(replay->client);
 }
 
 // --- life ----------------------------------------------------------------------------------------------------------------------

@@ -212,8 +212,14 @@ bool lane_send_next(struct replay_lane *lane)
 {
     if (lane->split.active && !lane->split.under_way)
         return split_send_next(lane);
-    if (lane->todo.count == 0 && lane->in_flight == 0 && !lane->split.active)
+    bool all_ended = lane->in_flight == 0 && !lane->split.active;
+    if (lane->look_again && !all_ended)
+        return false; // what is under way is in the spool's intervals, too
+    if (all_ended && (lane->look_again || lane->todo.count == 0))
         fill_todo(lane);
+    if (lane->look_again) // what was refused before lies ahead of older data now, which was not
+        lane->single_until = lane->split_until = 0;
+    lane->look_again = false;
     bool strict = lane->replay->upstream->order[lane->signal] == CONFIG_ORDER_STRICT;
     bool front_is_refused = lane->todo.count > 0 && lane->todo.at[0].first < lane->split_until;
     if (lane->dry || (lane->split.active && (strict || front_is_refused)))

@@ -71,6 +71,7 @@ struct replay_lane {
     struct todo todo;
     uint64_t single_until; // below it, one block an export: something there was refused
     uint64_t split_until;  // below it, in parts of a block: a single block was refused
+    bool look_again;       // the spool's lane has intervals that `todo` does not know
     bool dry;              // nothing to read until the next commit
     bool behind;           // what it sends is older than a moment
     uint32_t in_flight;
@@ -104,7 +105,7 @@ struct replay {
     pthread_t thread;
     bool started;
     uint64_t turn; // of the worker, from 1
-    atomic_bool stop, woken;
+    atomic_bool stop, woken, look_again;
     uint64_t stop_deadline_ns;
     pthread_mutex_t lock; // guards stats
     struct replay_stats stats;

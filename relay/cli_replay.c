@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// `weir replay`: asks a running weir to deliver once more what it has kept. Mistakes on the command line are found here, so that they are told in
+// its words; the rest is the relay's.
+#include <errno.h>
+#include <jansson.h>
+
+#include "relay/admin_client.h"
+#include "relay/cli.h"
+#include "relay/cli_values.h"
+#include "relay/status_print.h"
+
+static int check_times(const struct cli *cli, struct weir_err *err)
+{
+    uint64_t now_ns = weir_now_unix_ns(), since_ns, until_ns = now_ns;
+    int rc = cli_time_parse(cli->since, now_ns, &since_ns, err);
+    if (rc != WEIR_OK)
+        return weir_wrap(err, "--since");
+    if (cli->until != NULL && (rc = cli_time_parse(cli->until, now_ns, &until_ns, err)) != WEIR_OK)
+        return weir_wrap(err, "--until");
+    return until_ns > since_ns ? WEIR_OK : weir_fail(err, WEIR_E_INVALID, "--until must be after --since");
+}
+
+// The request's body, or NULL with an error.
+static json_t *question(const struct cli *cli, struct weir_err *err)
+{
+    uint64_t first = 0, end = 0;
+    enum weir_signal signal;
+    if (cli->upstream == NULL)
+        return weir_fail(err, WEIR_E_INVALID, "name the upstream: weir replay UPSTREAM --since -2h"), NULL;
+    if ((cli->since != NULL) == (cli->blocks != NULL) || (cli->until != NULL && cli->since == NULL))
+        return weir_fail(err, WEIR_E_INVALID, "say what to replay: --since T [--until T], or --blocks A-B"), NULL;
+    if (cli->since != NULL && check_times(cli, err) != WEIR_OK)
+        return NULL;
+    if (cli->blocks != NULL && cli_blocks_parse(cli->blocks, &first, &end, err) != WEIR_OK)
+        return weir_wrap(err, "--blocks"), NULL;
+    if (cli->signal != NULL && cli_signal_parse(cli->signal, &signal, err) != WEIR_OK)
+        return weir_wrap(err, "--signal"), NULL;
+    json_t *json = json_pack("{s:s, s:b, s:s*, s:s*, s:s*}", "upstream", cli->upstream, "dry_run", cli->dry_run,
+                             "since", cli->since, "until", cli->until, "signal", cli->signal);
+    if (cli->blocks != NULL && json != NULL) {
+        json_object_set_new(json, "first", json_integer((json_int_t)(first > INT64_MAX ? INT64_MAX : first)));
+        if (end <= INT64_MAX) // "100-": to the last one
+            json_object_set_new(json, "end", json_integer((json_int_t)end));
+    }
+    if (json == NULL)
+        weir_fail(err, WEIR_E_INVALID, "the names are not UTF-8");
+    return json;
+}
+
+static double number(const json_t *object, const char *name)
+{
+    return json_number_value(json_object_get(object, name));
+}
+
+static void print_signal(const char *name, const json_t *lane)
+{
+    char items[STATUS_WORD_LEN], blocks[STATUS_WORD_LEN], bytes[STATUS_WORD_LEN];
+    status_count_format(number(lane, "items"), items);
+    status_count_format(number(lane, "blocks"), blocks);
+    status_bytes_format(number(lane, "bytes"), bytes);
+    if (number(lane, "items") == 0) {
+        printf("  %-8s nothing\n", name);
+        return;
+    }
+    const char *from = json_string_value(json_object_get(lane, "received_first"));
+    const char *to = json_string_value(json_object_get(lane, "received_last"));
+    printf("  %-8s %s items, %s, in %s blocks of %.0f-%.0f, received %s to %s\n", name, items, bytes, blocks,
+           number(lane, "first"), number(lane, "end") - 1, from != NULL ? from : "-", to != NULL ? to : "-");
+}
+
+static int print_answer(const struct cli *cli, const json_t *answer)
+{
+    const char *name;
+    json_t *lane, *warning;
+    size_t i;
+    printf("%s to %s:\n", cli->dry_run ? "would be delivered once more" : "is delivered once more", cli->upstream);
+    json_object_foreach(json_object_get(answer, "signals"), name, lane)
+    {
+        char clean[16];
+        status_clean(name, clean, sizeof(clean));
+        print_signal(clean, lane);
+    }
+    json_array_foreach(json_object_get(answer, "warnings"), i, warning)
+    {
+        char clean[512];
+        status_clean(json_is_string(warning) ? json_string_value(warning) : "", clean, sizeof(clean));
+        fprintf(stderr, "weir: %s\n", clean);
+    }
+    return fflush(stdout) == 0 ? CLI_DONE : CLI_FAILED;
+}
+
+static int take_answer(const struct cli *cli, const struct admin_client *client)
+{
+    json_t *answer = json_loadb((const char *)client->body.data, client->body.len, 0, NULL);
+    const char *error = json_string_value(json_object_get(answer, "error"));
+    int exit_code = CLI_FAILED;
+    char clean[1024];
+    if (client->http_status == 200 && json_is_object(json_object_get(answer, "signals"))) {
+        exit_code = CLI_DONE;
+        if (!cli->json)
+            exit_code = print_answer(cli, answer);
+    } else if (error != NULL) {
+        status_clean(error, clean, sizeof(clean));
+        fprintf(stderr, "weir: %s%s\n", clean, client->http_status == 401 ? " (--token-file FILE)" : "");
+        exit_code = client->http_status == 400 ? CLI_USAGE : CLI_FAILED;
+    } else {
+        fprintf(stderr, "weir: %s: answered HTTP %ld; is this weir's admin port?\n", client->url, client->http_status);
+    }
+    if (cli->json && answer != NULL) {
+        fwrite(client->body.data, 1, client->body.len, stdout);
+        fputc('\n', stdout);
+    }
+    json_decref(answer);
+    return exit_code;
+}
+
+int cmd_replay(const struct cli *cli)
+{
+    struct weir_err err = {0};
+    json_t *json = question(cli, &err);
+    if (json == NULL) {
+        fprintf(stderr, "weir: %s\n", err.text);
+        return CLI_USAGE;
+    }
+    struct admin_client client;
+    char *body = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    int rc = admin_client_open(&client, cli->token_file, &err);
+    if (rc == WEIR_OK && body == NULL)
+        rc = weir_fail(&err, WEIR_E_NOMEM, "out of memory");
+    if (rc == WEIR_OK)
+        rc = admin_client_ask(&client, cli->admin_url, "/v1/replay", body, &err);
+    int exit_code = CLI_FAILED;
+    if (rc == WEIR_OK)
+        exit_code = take_answer(cli, &client);
+    else
+        fprintf(stderr, "weir: %s\n", err.text);
+    free(body);
+    admin_client_close(&client);
+    return exit_code;
+}
