@@ -52,7 +52,7 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
                struct weir_err *err);
 void replay_start(struct replay *replay); // starts its thread
 void replay_wake(struct replay *replay);  // new blocks were committed; any thread, cheap
-// The spool was given intervals for its lanes (spool_lane_replay): takes them up when what is under way has ended. Any thread, cheap.
+// The intervals of its lanes changed (spool_lane_replay, eviction): it looks at them when what is under way has ended. Any thread, cheap.
 void replay_look_again(struct replay *replay);
 // No further export is started, and those under way have `grace_ms` left. The data stays in the spool. Does not wait, so that
 // several workers end in the time of one.

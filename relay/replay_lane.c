@@ -14,8 +14,12 @@
 
 static void fill_todo(struct replay_lane *lane)
 {
+    uint64_t front = lane->todo.count > 0 ? lane->todo.at[0].first : UINT64_MAX;
     size_t count = spool_lane_intervals(lane->spool_lane, lane->todo.at, TODO_INTERVALS_MAX);
     lane->todo.count = count < TODO_INTERVALS_MAX ? count : TODO_INTERVALS_MAX;
+    // What was refused lies ahead of older data now, which was not.
+    if (count > 0 && lane->todo.at[0].first < front)
+        lane->single_until = lane->split_until = 0;
 }
 
 int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *err)
@@ -61,14 +65,18 @@ bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns)
     return lane->in_flight < (one ? 1 : replay->upstream->max_in_flight);
 }
 
-// A stretch that nobody can read any more: entered in the ledger, told once, and the lane goes on behind it.
+// A stretch that nobody can read any more: entered in the ledger, and the lane goes on behind it. What was evicted meanwhile is in the ledger
+// already. The spool tells how much it was; here the log says why.
 static void lose(struct replay_lane *lane, uint64_t first, uint64_t end, const struct weir_err *err)
 {
     uint64_t items = spool_lane_lost(lane->spool_lane, first, end);
     todo_take(&lane->todo, end);
-    log_event(LOG_ERROR, "blocks_lost", "stored blocks cannot be read: they are counted as evicted",
-              LOG_STR("upstream", lane->replay->upstream->name), LOG_STR("signal", weir_signal_name(lane->signal)),
-              LOG_U64("first_block", first), LOG_U64("end_block", end), LOG_U64("items", items), LOG_ERR(err));
+    static struct log_limit limit = LOG_LIMIT(10000);
+    if (items > 0)
+        log_event_limited(&limit, LOG_ERROR, "blocks_lost", "stored blocks cannot be read: they are counted as evicted",
+                          LOG_STR("upstream", lane->replay->upstream->name),
+                          LOG_STR("signal", weir_signal_name(lane->signal)), LOG_U64("first_block", first),
+                          LOG_U64("end_block", end), LOG_U64("items", items), LOG_ERR(err));
 }
 
 // Reads the first block at or behind `from` in the first interval. WEIR_E_AGAIN: none. The lane is kept moving over what is not its own.
@@ -217,8 +225,6 @@ bool lane_send_next(struct replay_lane *lane)
         return false; // what is under way is in the spool's intervals, too
     if (all_ended && (lane->look_again || lane->todo.count == 0))
         fill_todo(lane);
-    if (lane->look_again) // what was refused before lies ahead of older data now, which was not
-        lane->single_until = lane->split_until = 0;
     lane->look_again = false;
     bool strict = lane->replay->upstream->order[lane->signal] == CONFIG_ORDER_STRICT;
     bool front_is_refused = lane->todo.count > 0 && lane->todo.at[0].first < lane->split_until;

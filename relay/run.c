@@ -48,9 +48,22 @@ static void on_commit(void *ctx)
     pthread_mutex_unlock(&run->wake_lock);
 }
 
+// What was evicted must not be sent any more: it is counted as lost.
+static void forget_evicted(struct run *run, const char *upstream)
+{
+    pthread_mutex_lock(&run->wake_lock);
+    for (size_t i = 0; i < run->relay.replay_count && run->wake; i++)
+        if (strcmp(replay_upstream(run->relay.replays[i])->name, upstream) == 0)
+            replay_look_again(run->relay.replays[i]);
+    pthread_mutex_unlock(&run->wake_lock);
+}
+
 static void on_event(void *ctx, const struct spool_event *event)
 {
-    spool_events_take(((struct run *)ctx)->events, event);
+    struct run *run = ctx;
+    spool_events_take(run->events, event);
+    if (event->kind == SPOOL_EVENT_EVICTED)
+        forget_evicted(run, event->upstream);
 }
 
 // --- up ---------------------------------------------------------------------------------------------------------------------
