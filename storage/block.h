@@ -59,8 +59,7 @@ void block_free(struct block *block);
 
 enum block_codec { BLOCK_CODEC_NONE = 0, BLOCK_CODEC_ZSTD = 1 };
 
-// A stored block, parsed and checked. Slices point into the map of a sealed segment or into a copy, and stay valid until
-// block_view_release.
+// A stored block, parsed and checked. Slices point into a copy in memory, and stay valid until block_view_release.
 struct block_view {
     uint64_t number;
     enum weir_signal signal;

@@ -1,20 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which segments there are, in order. Most of them are closed files known by name alone.
-#include <unistd.h>
-
 #include "storage/spool_priv.h"
-
-static void segment_pin_release(struct pin *pin)
-{
-    segment_unpin(WEIR_CONTAINER_OF(pin, struct segment, pin));
-}
 
 struct segment *segment_new(struct spool *spool, uint64_t first)
 {
     struct segment *segment = calloc(1, sizeof(*segment));
     if (segment == NULL)
         return NULL;
-    segment->pin.release = segment_pin_release;
     segment->spool = spool;
     segment->first = first;
     segment->used_ns = weir_now_ns();
@@ -27,7 +19,7 @@ void segment_free(struct segment *segment)
     if (segment == NULL)
         return;
     assert(segment->refs == 0 && segment->file == NULL);
-    segment_map_close(segment->map);
+    segment_read_close(segment->read);
     pthread_mutex_destroy(&segment->open_lock);
     free(segment);
 }
@@ -62,9 +54,7 @@ static bool list_reserve(struct segment ***list, size_t n, size_t *cap)
 bool catalog_add(struct spool *spool, struct segment *segment)
 {
     pthread_mutex_lock(&spool->lock);
-    // Room among the doomed as well, so that a removal can never fail for memory.
-    bool room = list_reserve(&spool->segments, spool->segments_n, &spool->segments_cap) &&
-                list_reserve(&spool->doomed, spool->doomed_n + spool->segments_n + 1, &spool->doomed_cap);
+    bool room = list_reserve(&spool->segments, spool->segments_n, &spool->segments_cap);
     if (room) {
         size_t at = catalog_after(spool, segment->first);
         assert(at == 0 || spool->segments[at - 1]->first != segment->first);
@@ -84,7 +74,9 @@ void catalog_remove(struct spool *spool, struct segment *segment)
             continue;
         spool->segments_n--;
         memmove(spool->segments + i, spool->segments + i + 1, (spool->segments_n - i) * sizeof(spool->segments[0]));
-        spool->doomed[spool->doomed_n++] = segment;
+        assert(segment->refs > 0);
+        segment->removed = true;
+        spool->damaged_known -= segment->damaged;
         break;
     }
     pthread_mutex_unlock(&spool->lock);
@@ -102,14 +94,6 @@ struct segment *catalog_pin(struct spool *spool, uint64_t number, uint64_t *limi
     return segment;
 }
 
-void segment_pin(struct segment *segment)
-{
-    pthread_mutex_lock(&segment->spool->lock);
-    assert(segment->refs > 0);
-    segment->refs++;
-    pthread_mutex_unlock(&segment->spool->lock);
-}
-
 void segment_unpin(struct segment *segment)
 {
     struct spool *spool = segment->spool;
@@ -117,44 +101,29 @@ void segment_unpin(struct segment *segment)
     assert(segment->refs > 0);
     segment->refs--;
     segment->used_ns = weir_now_ns();
+    bool last = segment->refs == 0 && segment->removed;
     pthread_mutex_unlock(&spool->lock);
+    if (last)
+        segment_free(segment);
 }
 
-int segment_get_map(struct segment *segment, struct segment_map **out, struct weir_err *err)
+void catalog_close_idle(struct spool *spool)
 {
-    struct spool *spool = segment->spool;
-    char path[SPOOL_PATH_MAX];
-    int code = spool_segment_path(spool, segment->first, path, err);
-    if (code != WEIR_OK)
-        return code;
-    pthread_mutex_lock(&segment->open_lock);
-    bool opened = false;
-    if (segment->map == NULL) {
-        struct segment_map *map;
-        code = segment_map_open(path, segment->first, &map, err);
-        opened = code == WEIR_OK;
+    for (bool more = true; more;) {
+        uint64_t now = weir_now_ns();
+        struct segment_read *read = NULL;
         pthread_mutex_lock(&spool->lock);
-        if (opened) {
-            segment->map = map;
-            spool->maps_opened++;
+        for (size_t i = 0; i < spool->segments_n && read == NULL; i++) {
+            struct segment *segment = spool->segments[i];
+            // What was searched page by page stays open: to search it again would cost more than the little memory.
+            if (segment->refs == 0 && segment->read != NULL && !segment->damaged &&
+                now > segment->used_ns + 1000000000u) {
+                read = segment->read; // refs is 0: no one is about to use it, and pinning needs this lock
+                segment->read = NULL;
+            }
         }
         pthread_mutex_unlock(&spool->lock);
+        more = read != NULL;
+        segment_read_close(read);
     }
-    *out = segment->map;
-    pthread_mutex_unlock(&segment->open_lock);
-    if (code == WEIR_E_NOT_FOUND || code == WEIR_E_CORRUPT) {
-        // Kept for a person, out of the way of everything else. Its numbers are a gap from now on. When two readers find the damage at
-        // once, the second rename fails, which is as well.
-        if (code == WEIR_E_CORRUPT) {
-            char name[64];
-            snprintf(name, sizeof(name), SPOOL_SEGMENT_NAME, (unsigned long long)segment->first);
-            bool aside = spool_set_aside(spool, name, NULL) == WEIR_OK;
-            pthread_mutex_lock(&spool->lock);
-            spool->set_aside += aside;
-            pthread_mutex_unlock(&spool->lock);
-        }
-        catalog_remove(spool, segment);
-        return WEIR_E_CORRUPT;
-    }
-    return code;
 }

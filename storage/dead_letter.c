@@ -79,7 +79,7 @@ static int letters_open(struct spool *spool, struct weir_err *err)
     char path[SPOOL_PATH_MAX];
     int code = spool_path(spool, "deadletter.mdb", path, err);
     if (code == WEIR_OK)
-        code = tree_check_file(path, TREE_CHECK_FOR_WRITING, err);
+        code = tree_check_file(path, err);
     if (code == WEIR_OK)
         code = letters_env(spool, path, err);
     if (code != WEIR_OK)

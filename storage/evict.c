@@ -2,11 +2,6 @@
 // Segments go here, and only here. The order is what makes it safe: the loss is entered in the ledgers and the range taken out of every
 // lane, then the state that says so is made durable, then the file is unlinked, then a person is told. A crash leaves either the file and
 // lanes that need it, or lanes that do not.
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "storage/retention.h"
 #include "storage/spool_priv.h"
 
@@ -212,52 +207,6 @@ static bool take_out_of_lanes(struct spool *spool, struct segment *segment, uint
     return gone;
 }
 
-// --- off the disk ---------------------------------------------------------------------------------------------------------------
-
-// Frees the disk space of an unlinked file in steps: removing 64 MiB at once would hold up a commit for 10 ms.
-static void truncate_in_steps(struct spool *spool, int fd)
-{
-    struct stat st;
-    if (fstat(fd, &st) != 0)
-        return;
-    for (off_t left = st.st_size - SPOOL_TRUNCATE_STEP; left > 0; left -= SPOOL_TRUNCATE_STEP) {
-        if (ftruncate(fd, left) != 0)
-            return;
-        struct timespec pause = {0, 5000000};
-        pthread_mutex_lock(&spool->keeper_lock);
-        bool stop = spool->keeper_stop;
-        pthread_mutex_unlock(&spool->keeper_lock);
-        if (!stop)
-            nanosleep(&pause, NULL); // lets the file system's journal breathe
-    }
-}
-
-// The state that says so is durable. Pinned: the views keep their bytes, the space is free with the last of them.
-static void remove_segment(struct spool *spool, struct segment *segment)
-{
-    char path[SPOOL_PATH_MAX];
-    if (spool_segment_path(spool, segment->first, path, NULL) != WEIR_OK)
-        return;
-    pthread_mutex_lock(&spool->lock);
-    segment->unlinked = true;
-    pthread_mutex_unlock(&spool->lock);
-    catalog_remove(spool, segment); // nobody new pins it
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (unlink(path) != 0 && errno != ENOENT)
-        atomic_store(&spool->look_wanted, true); // it stays on the disk, and is found, and passed, at the next start
-    pthread_mutex_lock(&spool->lock);
-    bool pinned = segment->refs > 1; // besides the caller's
-    struct segment_map *map = pinned ? NULL : segment->map;
-    if (!pinned)
-        segment->map = NULL;
-    pthread_mutex_unlock(&spool->lock);
-    segment_map_close(map);
-    if (fd >= 0 && !pinned)
-        truncate_in_steps(spool, fd);
-    if (fd >= 0)
-        close(fd);
-}
-
 // One segment. False: none has to go, or it cannot be done now.
 static bool evict_one(struct spool *spool, bool room_needed)
 {
@@ -268,7 +217,7 @@ static bool evict_one(struct spool *spool, bool room_needed)
     bool gone = why != RETENTION_NONE && take_out_of_lanes(spool, segment, limit, why) &&
                 state_commit(spool, true, NULL) == WEIR_OK;
     if (gone)
-        remove_segment(spool, segment);
+        segment_remove_file(segment);
     if (why != RETENTION_NONE)
         segment_unpin(segment);
     pthread_mutex_unlock(&spool->retention_lock);

@@ -25,16 +25,11 @@ static int active_header(struct segment *segment, uint64_t number, struct block_
 
 static int sealed_header(struct segment *segment, uint64_t number, struct block_header *out, struct weir_err *err)
 {
-    struct segment_map *map;
-    int code = segment_get_map(segment, &map, err);
+    struct segment_read *read;
+    int code = segment_get_read(segment, &read, err);
     if (code != WEIR_OK)
         return code == WEIR_E_CORRUPT ? WEIR_E_NOT_FOUND : code;
-    MDB_txn *txn = segment_db_begin(&map->db);
-    if (txn == NULL)
-        return weir_fail(err, WEIR_E_NOMEM, "block %llu: no transaction", (unsigned long long)number);
-    code = segment_db_header(&map->db, txn, number, out) ? WEIR_OK : WEIR_E_NOT_FOUND;
-    segment_db_end(txn);
-    return code;
+    return segment_read_header(read, number, out, err);
 }
 
 bool segment_is_active(struct segment *segment)
@@ -86,7 +81,7 @@ int segment_learn(struct segment *segment, uint64_t limit, struct weir_err *err)
 {
     struct spool *spool = segment->spool;
     struct spool_counts counts;
-    struct segment_map *map;
+    struct segment_read *read;
     uint64_t end, times[2];
     pthread_mutex_lock(&spool->lock);
     bool known = segment->facts_known;
@@ -95,13 +90,14 @@ int segment_learn(struct segment *segment, uint64_t limit, struct weir_err *err)
         return WEIR_OK;
     int code = segment_end(segment, limit, &end, &counts, err);
     if (code == WEIR_OK)
-        code = segment_get_map(segment, &map, err);
+        code = segment_get_read(segment, &read, err);
     if (code != WEIR_OK)
         return code;
-    learn_times(segment, end, map->record.created_ns, times);
+    learn_times(segment, end, segment_read_created_ns(read), times);
+    segment_read_counts(read, &counts, NULL);
     pthread_mutex_lock(&spool->lock);
     segment->facts_known = true;
-    segment->begin_counts = map->record.before;
+    segment->begin_counts = counts;
     segment->received_first_ns = times[0];
     segment->received_last_ns = times[1];
     pthread_mutex_unlock(&spool->lock);

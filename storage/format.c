@@ -9,6 +9,35 @@ uint64_t format_checksum(const void *data, size_t len)
     return XXH3_64bits(data, len);
 }
 
+struct format_hash {
+    XXH3_state_t xxh;
+};
+
+struct format_hash *format_hash_new(void)
+{
+    return aligned_alloc(_Alignof(struct format_hash), sizeof(struct format_hash));
+}
+
+void format_hash_free(struct format_hash *hash)
+{
+    free(hash);
+}
+
+void format_hash_reset(struct format_hash *hash)
+{
+    XXH3_64bits_reset(&hash->xxh);
+}
+
+void format_hash_add(struct format_hash *hash, const void *data, size_t len)
+{
+    XXH3_64bits_update(&hash->xxh, data, len);
+}
+
+uint64_t format_hash_sum(const struct format_hash *hash)
+{
+    return XXH3_64bits_digest(&hash->xxh);
+}
+
 void spool_counts_put(uint8_t *p, const struct spool_counts *counts)
 {
     for (size_t i = 0; i < WEIR_SIGNALS; i++) {
@@ -154,6 +183,18 @@ int block_header_get(struct weir_slice value, struct block_header *out, struct w
         return weir_fail(err, WEIR_E_CORRUPT, "block %llu: lengths do not add up to its %zu bytes",
                          (unsigned long long)out->number, value.len);
     return WEIR_OK;
+}
+
+int block_header_find(const uint8_t *p, size_t avail, struct block_header *out, uint64_t *bytes, struct weir_err *err)
+{
+    int rc = record_check((struct weir_slice){p, avail}, "WBLK", BLOCK_HEADER_BYTES, err);
+    if (rc != WEIR_OK)
+        return rc;
+    uint64_t frame = weir_get_u64(p + AT_FRAME_BYTES);
+    *bytes = BLOCK_HEADER_BYTES + (uint64_t)weir_get_u32(p + AT_ENVELOPE_BYTES) + weir_get_u32(p + AT_TABLE_BYTES) +
+             (frame < BLOCK_VALUE_MAX ? frame : BLOCK_VALUE_MAX);
+    // Only the header is looked at in there, and all of it is here.
+    return block_header_get((struct weir_slice){p, *bytes}, out, err);
 }
 
 void segment_record_put(uint8_t out[SEGMENT_RECORD_BYTES], const struct segment_record *record)

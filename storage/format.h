@@ -38,6 +38,9 @@ void block_header_put(uint8_t *value, const struct block_header *header);
 void block_header_stamp(uint8_t *value, uint64_t number, const struct spool_counts *before);
 // Checks magic, lengths against `value`, and the header's checksum, not the body. WEIR_E_CORRUPT, WEIR_E_FORMAT.
 int block_header_get(struct weir_slice value, struct block_header *out, struct weir_err *err);
+// The same where the length of the value is not known: it follows from the header, whose first `avail` bytes are at `p`; *bytes is the
+// whole value's. The body need not be there.
+int block_header_find(const uint8_t *p, size_t avail, struct block_header *out, uint64_t *bytes, struct weir_err *err);
 // The counts after that block.
 void spool_counts_add(struct spool_counts *counts, const struct block_header *header);
 
@@ -56,5 +59,12 @@ void record_begin(uint8_t *record, const char magic[4], uint32_t bytes);
 void record_seal(uint8_t *record, uint32_t bytes);
 int record_check(struct weir_slice value, const char magic[4], uint32_t bytes_min, struct weir_err *err);
 uint64_t format_checksum(const void *data, size_t len);
+// The same in pieces. Made with format_hash_new (NULL: out of memory), begun again by format_hash_reset.
+struct format_hash;
+struct format_hash *format_hash_new(void);
+void format_hash_free(struct format_hash *hash);
+void format_hash_reset(struct format_hash *hash);
+void format_hash_add(struct format_hash *hash, const void *data, size_t len);
+uint64_t format_hash_sum(const struct format_hash *hash);
 
 #endif

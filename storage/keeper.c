@@ -59,35 +59,6 @@ void keeper_make_spare(struct spool *spool)
         spool_set_state(spool, spool_state_of(code), err.text);
 }
 
-// Closes maps that nobody used for a second, and frees removed segments that nobody pins any more.
-static void close_idle(struct spool *spool)
-{
-    uint64_t now = weir_now_ns();
-    for (bool more = true; more;) {
-        struct segment_map *map = NULL;
-        struct segment *dead = NULL;
-        pthread_mutex_lock(&spool->lock);
-        for (size_t i = 0; i < spool->doomed_n && dead == NULL; i++) {
-            if (spool->doomed[i]->refs > 0)
-                continue;
-            dead = spool->doomed[i];
-            spool->doomed[i] = spool->doomed[--spool->doomed_n];
-        }
-        for (size_t i = 0; i < spool->segments_n && dead == NULL && map == NULL; i++) {
-            struct segment *segment = spool->segments[i];
-            if (segment->refs == 0 && segment->map != NULL && now - segment->used_ns > 1000000000u &&
-                now > segment->used_ns) {
-                map = segment->map; // refs is 0: no one is about to use it, and pinning needs this lock
-                segment->map = NULL;
-            }
-        }
-        pthread_mutex_unlock(&spool->lock);
-        more = map != NULL || dead != NULL;
-        segment_map_close(map);
-        segment_free(dead);
-    }
-}
-
 // One tick's share of zeros for the spare. A failure throws it away: the next probe makes another or says what is wrong.
 // Returns whether there is more to write.
 static bool write_ahead(struct spool *spool)
@@ -224,10 +195,11 @@ void *keeper_main(void *arg)
         }
         if (atomic_exchange(&spool->retention_due, false))
             evict_due(spool);
-        close_idle(spool);
+        catalog_close_idle(spool);
         if (go_on) {
             probe(spool, &probed_ns);
             ahead = write_ahead(spool);
+            scrub_tick(spool);
         }
     }
     return NULL;

@@ -18,11 +18,10 @@
 //   - A file of length 0 opened read-only is EBADF.
 //   - A truncated file opens without an error, and the first access behind its end is SIGBUS: check the length against the last
 //     page number first. LMDB has no page checksums either: a flipped bit in a tree page sends it through a wild pointer.
-//     tree_check.c looks at both before LMDB does.
+//     tree_check.c looks at both before LMDB does; sealed segments are not opened by LMDB at all (segment_read.h).
 //   - MDB_NOLOCK: no lock file, no reader table, so pages of the last transaction but one are used again under a reader. Hence
 //     the writer and the readers of the segment in use take turns (turn.h). A sealed file is never written: no turn needed.
-//   - MDB_NORDAHEAD is MADV_RANDOM: 75 MB/s instead of 3300 when a backlog is drained cold.
-// Forgetting pages. posix_fadvise(DONTNEED) does nothing for pages that are mapped: madvise first.
+// Forgetting pages. posix_fadvise(DONTNEED) does nothing for pages that are mapped.
 // Sizes. A value of n bytes beyond ~2 KB takes ceil((n + 16) / 4096) pages.
 #include "storage/lmdb_error.h"
 

@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/newest.h"
 
-static void blob_pin_release(struct pin *pin)
-{
-    blob_release(WEIR_CONTAINER_OF(pin, struct blob, pin));
-}
-
 struct blob *blob_new(struct weir_buf *bytes)
 {
     struct blob *blob = calloc(1, sizeof(*blob));
     if (blob == NULL)
         return NULL;
-    blob->pin.release = blob_pin_release;
     atomic_init(&blob->refs, 1);
     blob->bytes = *bytes;
     *bytes = (struct weir_buf){0};

@@ -13,14 +13,8 @@
 #define NEWEST_BYTES       (8u * 1024u * 1024u)
 #define NEWEST_VALUE_BYTES (NEWEST_BYTES / 4) // a larger value is not kept
 
-// What keeps a view's bytes alive: first member of a blob and of a segment.
-struct pin {
-    void (*release)(struct pin *pin);
-};
-
-// Bytes with owners. Frees itself with the last one.
+// Bytes with owners, a view's for one. Frees itself with the last one.
 struct blob {
-    struct pin pin;
     atomic_uint refs;
     struct weir_buf bytes;
 };

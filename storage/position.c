@@ -24,7 +24,7 @@ void spool_note_border(struct spool *spool, uint64_t number, const struct spool_
     pthread_mutex_unlock(&spool->borders_lock);
 }
 
-static bool border_get(struct spool *spool, uint64_t number, struct spool_counts *out)
+bool spool_border_get(struct spool *spool, uint64_t number, struct spool_counts *out)
 {
     pthread_mutex_lock(&spool->borders_lock);
     bool found = spool->borders[number % SPOOL_BORDERS].number_plus_1 == number + 1;
@@ -60,32 +60,27 @@ static bool is_active(struct segment *segment)
     return active;
 }
 
-// WEIR_E_NOT_FOUND: it does not know.
-static int sealed_counts(struct segment *segment, uint64_t number, struct spool_counts *out)
+// Inside a stretch of lost blocks: the counts where it ends. WEIR_E_NOT_FOUND: it does not know.
+static int sealed_counts(struct segment *segment, uint64_t number, struct spool_counts *out, bool *exact)
 {
-    struct segment_map *map;
-    int code = segment_get_map(segment, &map, NULL);
+    struct segment_read *read;
+    struct segment_counts counts;
+    int code = segment_get_read(segment, &read, NULL);
     if (code != WEIR_OK)
         return code == WEIR_E_CORRUPT ? WEIR_E_NOT_FOUND : code;
-    if (number <= map->record.first) {
-        *out = map->record.before;
-        return WEIR_OK;
-    }
-    if (number > map->end)
-        return WEIR_E_NOT_FOUND;
-    MDB_txn *txn = segment_db_begin(&map->db);
-    if (txn == NULL)
-        return WEIR_E_NOMEM;
-    code = segment_db_counts(&map->db, txn, number, out) ? WEIR_OK : WEIR_E_NOT_FOUND;
-    segment_db_end(txn);
+    code = segment_read_counts_at(read, number, &counts, NULL);
+    *out = counts.exact ? counts.low : counts.high;
+    *exact = counts.exact;
     return code;
 }
 
 // Counts at a number in [first block on disk, next_block). In a gap: those where the gap ends. WEIR_E_NOT_FOUND: nothing is left behind
 // it. Any other code: it cannot be told now.
-static int stored_counts(struct spool *spool, uint64_t number, struct spool_counts *out)
+static int stored_counts(struct spool *spool, uint64_t number, struct spool_counts *out, bool *exact)
 {
+    bool moved = false;
     while (number < atomic_load(&spool->next_block)) {
+        *exact = true;
         uint64_t limit;
         struct segment *segment = catalog_pin(spool, number, &limit);
         int code = WEIR_E_NOT_FOUND;
@@ -93,14 +88,17 @@ static int stored_counts(struct spool *spool, uint64_t number, struct spool_coun
             if (is_active(segment))
                 code = active_counts(segment, number, out);
             if (code == WEIR_E_NOT_FOUND && !is_active(segment))
-                code = sealed_counts(segment, number, out);
+                code = sealed_counts(segment, number, out, exact);
             segment_unpin(segment);
         }
-        if (code != WEIR_E_NOT_FOUND)
+        if (code != WEIR_E_NOT_FOUND) {
+            *exact = *exact && !moved;
             return code;
+        }
         if (limit == UINT64_MAX)
             break;
         number = limit;
+        moved = true;
     }
     return WEIR_E_NOT_FOUND;
 }
@@ -113,7 +111,7 @@ int spool_mark_at(struct spool *spool, enum weir_signal signal, uint64_t number,
     *out = now;
     if (number >= now.number)
         return WEIR_OK;
-    if (border_get(spool, number, &counts)) {
+    if (spool_border_get(spool, number, &counts)) {
         *out = mark_of(&counts, signal, number);
         return WEIR_OK;
     }
@@ -121,9 +119,11 @@ int spool_mark_at(struct spool *spool, enum weir_signal signal, uint64_t number,
         *out = mark_of(&h.before, signal, number);
         return WEIR_OK;
     }
-    int code = stored_counts(spool, number, &counts);
+    bool exact;
+    int code = stored_counts(spool, number, &counts, &exact);
     if (code == WEIR_OK) {
-        spool_note_border(spool, number, &counts);
+        if (exact)
+            spool_note_border(spool, number, &counts);
         *out = mark_of(&counts, signal, number);
     }
     out->number = number; // when nothing is left behind it: with the counts of now
@@ -141,22 +141,20 @@ int segment_end(struct segment *segment, uint64_t limit, uint64_t *end, struct s
     pthread_mutex_unlock(&spool->lock);
     if (known)
         return WEIR_OK;
-    struct segment_map *map;
-    int code = segment_get_map(segment, &map, err);
+    struct segment_read *read;
+    int code = segment_get_read(segment, &read, err);
     if (code != WEIR_OK)
         return code;
-    *end = map->end;
-    *counts = map->end_counts;
-    if (map->end > limit) { // its last transaction was never acknowledged and was done again in the next segment
+    *end = segment_read_end(read);
+    segment_read_counts(read, NULL, counts);
+    if (*end > limit) { // its last transaction was never acknowledged and was done again in the next segment
+        struct segment_counts there;
+        code = segment_read_counts_at(read, limit, &there, err);
+        if (code != WEIR_OK && code != WEIR_E_NOT_FOUND)
+            return code;
         *end = limit;
-        MDB_txn *txn = segment_db_begin(&map->db);
-        if (txn == NULL || !segment_db_counts(&map->db, txn, limit, counts))
-            code = weir_fail(err, WEIR_E_NOMEM, "segment %llu: counts at its end", (unsigned long long)segment->first);
-        if (txn != NULL)
-            segment_db_end(txn);
+        *counts = there.low;
     }
-    if (code != WEIR_OK)
-        return code;
     pthread_mutex_lock(&spool->lock);
     segment->end_known = true;
     segment->end = *end;

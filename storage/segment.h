@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// One LMDB file of blocks: written by appending (segment_file), then sealed and only read (segment_map). Private to storage.
+// One LMDB file of blocks, while it is written by appending. From when it is sealed on it is only read, by segment_read.h. Private to storage.
 #ifndef WEIR_STORAGE_SEGMENT_H
 #define WEIR_STORAGE_SEGMENT_H
 
 #include "storage/format.h"
 #include "storage/lmdb_error.h"
 
-#define SEGMENT_PAGE           4096u
-#define SEGMENT_PAGES_SPARE    40u // kept free in every file, for the tree's own pages
-#define SEGMENT_DROP_STEP      (8u * 1024u * 1024u)
-#define SEGMENT_DROP_STEPS_MAX 128u
+#define SEGMENT_PAGE        4096u
+#define SEGMENT_PAGES_SPARE 40u // kept free in every file, for the tree's own pages
 
-// What both share: an environment with one database per signal, keys are block numbers.
+// An environment with one database per signal, keys are block numbers.
 struct segment_db {
     MDB_env *env;
     MDB_dbi main;
     MDB_dbi signal[WEIR_SIGNALS];
 };
-// A read transaction. On a file that is being written only while the writer is kept out (turn.h): nothing found may be
+// A read transaction, only while the writer is kept out (turn.h): nothing found may be
 // used after segment_db_end. NULL: out of memory or the environment has failed.
 MDB_txn *segment_db_begin(const struct segment_db *db);
 void segment_db_end(MDB_txn *txn);
@@ -57,27 +55,5 @@ int segment_file_append(struct segment_file *file, struct block *chain, size_t n
                         struct spool_counts *counts, bool *again, struct weir_err *err);
 // Closes it. With `path`, gives back the disk space behind its last page.
 void segment_file_close(struct segment_file *file, const char *path);
-
-// --- reading a sealed file: any thread --------------------------------------------------------------------------------
-struct segment_map {
-    struct segment_db db;
-    uint8_t *base; // NULL when not known: then memory is not dropped behind
-    uint64_t bytes;
-    struct segment_record record;
-    uint64_t end;
-    struct spool_counts end_counts;
-    int fd;
-    // Places 8 MiB apart that a reader has passed, to be dropped once every lane is beyond `number`.
-    struct {
-        uint64_t number, offset;
-    } steps[SEGMENT_DROP_STEPS_MAX];
-    size_t steps_n;
-    uint64_t dropped;
-};
-// WEIR_E_CORRUPT: damaged (checked before LMDB touches it); WEIR_E_FORMAT: newer; WEIR_E_IO, WEIR_E_NOMEM.
-int segment_map_open(const char *path, uint64_t first, struct segment_map **out, struct weir_err *err);
-void segment_map_close(struct segment_map *map);
-// Notes that a reader is at `value` of block `number`, and gives back the memory of what lies before `passed`. Not thread-safe.
-void segment_map_passed(struct segment_map *map, const uint8_t *value, uint64_t number, uint64_t passed);
 
 #endif

@@ -149,11 +149,6 @@ void space_count(struct spool *spool)
     used += spool->other_bytes;
     for (size_t i = 0; i < spool->segments_n; i++)
         used += spool->segments[i]->disk_bytes;
-    for (size_t i = 0; i < spool->doomed_n; i++) { // unlinked, yet on the disk while it is open
-        struct segment *gone = spool->doomed[i];
-        if (gone->unlinked && (gone->refs > 0 || gone->map != NULL))
-            used += gone->disk_bytes;
-    }
     spool->used_bytes = used;
     spool->disk_free_bytes = free_bytes;
     pthread_mutex_unlock(&spool->lock);

@@ -36,10 +36,7 @@ void spool_destroy(struct spool *spool)
     }
     for (size_t i = 0; i < spool->segments_n; i++)
         segment_free(spool->segments[i]);
-    for (size_t i = 0; i < spool->doomed_n; i++)
-        segment_free(spool->doomed[i]);
     free(spool->segments);
-    free(spool->doomed);
     for (size_t i = 0; i < spool->lanes_n; i++)
         free(spool->lanes[i]);
     state_close(spool->lane_state);

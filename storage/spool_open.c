@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "storage/file_read.h"
 #include "storage/spool_priv.h"
 
 #define MIB (1024u * 1024u)
@@ -104,6 +105,19 @@ static int find_file(void *ctx, const char *name, struct weir_err *err)
     return weir_fail(err, WEIR_E_NOMEM, "%s: out of memory", f->spool->directory);
 }
 
+// A place that the disk does not give is tried until it counts as damaged: weir would never start otherwise.
+static int open_patiently(const char *path, uint64_t first, struct segment_read **out, struct weir_err *err)
+{
+    int code;
+    struct timespec pause = {0, (long)(file_read_patience.ns / file_read_patience.tries) + 1};
+    for (unsigned i = 0;; i++) {
+        code = segment_read_open(path, first, out, err);
+        if (code != WEIR_E_IO || !file_read_waits() || i > 2 * file_read_patience.tries)
+            return code;
+        nanosleep(&pause, NULL);
+    }
+}
+
 // Opens the segment that `number` is in, unless it is open or known to be damaged.
 static int look_at_segment(struct findings *f, uint64_t number, struct weir_err *err)
 {
@@ -113,7 +127,7 @@ static int look_at_segment(struct findings *f, uint64_t number, struct weir_err 
     if (segment == NULL)
         return WEIR_OK;
     uint64_t first = segment->first;
-    bool known = segment->map != NULL;
+    bool known = segment->read != NULL;
     for (size_t i = 0; i < f->damaged_n; i++)
         known = known || f->damaged[i] == first;
     int code = WEIR_OK;
@@ -121,9 +135,9 @@ static int look_at_segment(struct findings *f, uint64_t number, struct weir_err 
         char path[SPOOL_PATH_MAX];
         code = spool_segment_path(spool, first, path, err);
         if (code == WEIR_OK)
-            code = segment_map_open(path, first, &segment->map, err);
+            code = open_patiently(path, first, &segment->read, err);
         if (code == WEIR_OK)
-            spool->maps_opened++;
+            spool->files_opened++;
         if (code == WEIR_E_CORRUPT) {
             f->damaged[f->damaged_n++] = first;
             code = WEIR_OK;
@@ -188,7 +202,8 @@ static int make_state(struct spool *spool, struct weir_err *err)
         code = spool_path(spool, "state.tmp", temporary, err);
     if (code == WEIR_OK)
         code = spool_sync_parent(spool, err);
-    if (code == WEIR_OK) // the name LOCK comes first: a directory with a temporary alone would be taken for somebody else's
+    if (code ==
+        WEIR_OK) // the name LOCK comes first: a directory with a temporary alone would be taken for somebody else's
         code = spool_sync_directory(spool, err);
     if (code == WEIR_OK)
         code = state_create(temporary, &spool->lane_state, err);
@@ -197,19 +212,20 @@ static int make_state(struct spool *spool, struct weir_err *err)
     return code == WEIR_OK ? spool_sync_directory(spool, err) : code;
 }
 
+// Nothing in it can be read, as was found when it was looked at: so it is found again, and set aside.
 static int set_aside_segment(struct spool *spool, uint64_t first, struct weir_err *err)
 {
-    char name[64];
-    snprintf(name, sizeof(name), SPOOL_SEGMENT_NAME, (unsigned long long)first);
-    int code = spool_set_aside(spool, name, err);
     uint64_t limit;
+    struct segment_read *read;
     struct segment *segment = catalog_pin(spool, first, &limit);
-    if (segment != NULL) {
-        catalog_remove(spool, segment);
+    uint32_t before = spool->set_aside;
+    int code = segment != NULL && segment->first == first ? segment_get_read(segment, &read, err) : WEIR_OK;
+    if (segment != NULL)
         segment_unpin(segment);
-    }
-    spool->set_aside++;
-    return code;
+    if (code == WEIR_E_CORRUPT && spool->set_aside == before)
+        return weir_fail(err, WEIR_E_IO, "the segment that begins at block %llu is damaged and cannot be renamed",
+                         (unsigned long long)first);
+    return code == WEIR_E_CORRUPT ? WEIR_OK : code;
 }
 
 // Numbers go on after the last block there is, or after the last the state knows of when its segment is gone.
@@ -219,22 +235,23 @@ static int find_position(struct spool *spool, const struct state_record *state, 
     atomic_store(&spool->next_block, state->next_block);
     while (spool->segments_n > 0) {
         struct segment *last = spool->segments[spool->segments_n - 1];
-        struct segment_map *map;
+        struct segment_read *read;
         last->refs++;
-        int code = segment_get_map(last, &map, err);
+        int code = segment_get_read(last, &read, err);
         // Equal: the state's counts do not depend on the last block's header. Nor do they go back, whatever headers are damaged: lanes
         // subtract from them.
-        if (code == WEIR_OK && map->end > state->next_block) {
-            if (map->end_counts.stored_bytes > state->counts.stored_bytes)
-                spool->counts = map->end_counts;
-            atomic_store(&spool->next_block, map->end);
+        if (code == WEIR_OK && segment_read_end(read) > state->next_block) {
+            struct spool_counts after;
+            segment_read_counts(read, NULL, &after);
+            if (after.stored_bytes > state->counts.stored_bytes)
+                spool->counts = after;
+            atomic_store(&spool->next_block, segment_read_end(read));
         }
         char path[SPOOL_PATH_MAX];
-        MDB_envinfo info;
+        uint64_t used = code == WEIR_OK ? segment_read_bytes(read) : 0;
         // The space that was allocated and not used. It does not matter when it fails.
-        if (code == WEIR_OK && spool_segment_path(spool, last->first, path, NULL) == WEIR_OK &&
-            mdb_env_info(map->db.env, &info) == 0 &&
-            truncate(path, (off_t)((info.me_last_pgno + 1) * SEGMENT_PAGE)) != 0)
+        if (used > 0 && spool_segment_path(spool, last->first, path, NULL) == WEIR_OK &&
+            truncate(path, (off_t)used) != 0)
             errno = 0;
         segment_unpin(last);
         if (code != WEIR_E_CORRUPT) // else it was set aside, and the one before it is the last
@@ -303,6 +320,19 @@ static int put_in_order(struct findings *f, const char *holder, struct spool_rep
     return state_commit(spool, true, err);
 }
 
+// What was found damaged so far.
+static void tell_damage(struct spool *spool)
+{
+    uint64_t limit = 0;
+    while (limit != UINT64_MAX) {
+        struct segment *segment = catalog_pin(spool, limit, &limit);
+        if (segment == NULL)
+            continue;
+        segment_tell_damage(segment);
+        segment_unpin(segment);
+    }
+}
+
 static int start_threads(struct spool *spool, struct weir_err *err)
 {
     int rc = pthread_create(&spool->writer, NULL, writer_main, spool);
@@ -340,9 +370,10 @@ int spool_open(const struct spool_options *options, struct spool **out, struct s
     free(f);
     if (code == WEIR_OK) {
         found.segments = (uint32_t)spool->segments_n;
-        found.segments_opened = (uint32_t)spool->maps_opened;
+        found.segments_opened = (uint32_t)spool->files_opened;
         found.next_block = atomic_load(&spool->next_block);
         found.first_block = spool->segments_n > 0 ? spool->segments[0]->first : found.next_block;
+        tell_damage(spool);
         space_look(spool);
         keeper_make_spare(spool); // so that the state is known before the first request
         lanes_tell_losses(spool);

@@ -14,6 +14,7 @@
 #include "storage/intervals.h"
 #include "storage/newest.h"
 #include "storage/segment.h"
+#include "storage/segment_read.h"
 #include "storage/spool.h"
 #include "storage/state.h"
 #include "storage/turn.h"
@@ -36,17 +37,19 @@
 #define SPOOL_SEGMENT_NAME       "seg-%020llu.mdb"
 #define SPOOL_SEGMENT_NAME_BYTES 28u
 
-// A segment in the catalog. The active one has a file and no map, a sealed one a map while somebody uses it.
+// A segment in the catalog. The active one has a file, a sealed one is open for reading while somebody uses it. Pinned only while
+// somebody looks something up in it: what readers are given is a copy.
 struct segment {
-    struct pin pin; // views release the segment through it
     struct spool *spool;
     uint64_t first;
     struct segment_file *file; // set and cleared by the writer, in its turn
     pthread_mutex_t open_lock;
-    struct segment_map *map; // opened under open_lock; closed by the keeper when refs is 0
-    unsigned refs;           // under spool.lock
-    uint64_t used_ns;        // when it was last pinned
-    bool end_known;          // under spool.lock, like all below: end and end_counts
+    struct segment_read *read; // opened under open_lock; closed by the keeper when refs is 0
+    unsigned refs;             // under spool.lock, like all below
+    bool removed;              // from the catalog: freed with the last pin
+    bool damaged;              // and a person was told so: it is kept as *.damaged in the end
+    uint64_t used_ns;          // when it was last pinned
+    bool end_known;            // end and end_counts
     uint64_t end;
     struct spool_counts end_counts;
     bool facts_known; // of a sealed segment: counts before its first block, times of its first and newest block
@@ -54,7 +57,6 @@ struct segment {
     uint64_t received_first_ns, received_last_ns; // 0: no block. Of the active segment too, once it has one
     uint64_t disk_bytes;                          // 0: not known yet; of a sealed segment it does not change
     uint64_t passed_ns;                           // Unix ns, since when no lane needs it; 0: one does
-    bool unlinked;                                // its space is free with the last view
 };
 
 // Data that left a lane undelivered.
@@ -82,6 +84,15 @@ struct unsettled {
 
 struct dead_letters; // dead_letter.c
 
+// Where the keeper's reading of cold segments is.
+struct scrub {
+    uint64_t number, cursor; // the segment that holds that number, and how far in it
+    uint64_t stepped_ns;     // when it last read
+    uint64_t resume_ns;      // the pause between two passes ends
+    uint64_t bytes_total;    // under spool.lock
+    uint64_t finished_ns;    // under spool.lock; Unix time
+};
+
 struct spool {
     char *directory;
     int directory_fd, lock_fd;
@@ -100,11 +111,11 @@ struct spool {
     pthread_mutex_t lock; // catalog, position, statistics
     struct segment **segments;
     size_t segments_n, segments_cap;
-    struct segment **doomed; // unlinked, but a view still pins them
-    size_t doomed_n, doomed_cap;
     struct segment *active; // the last of the catalog while it has a file
-    uint64_t maps_opened;
+    uint64_t files_opened;
     uint32_t set_aside;         // damaged files, in this run
+    uint32_t damaged_known;     // segments found damaged that have their names still
+    struct scrub scrub;         // the keeper's
     struct spool_counts counts; // before next_block
     _Atomic uint64_t next_block;
     _Atomic int state;
@@ -192,19 +203,27 @@ struct segment *segment_new(struct spool *spool, uint64_t first);
 void segment_free(struct segment *segment);
 // Adds it in order of `first`. An entry with the same number must be gone.
 bool catalog_add(struct spool *spool, struct segment *segment);
+// By someone who has it pinned: nobody new pins it, and it is freed with the last pin.
 void catalog_remove(struct spool *spool, struct segment *segment);
 // Pins the segment that `number` falls in: the last that begins at or before it. *limit: where the next begins, UINT64_MAX for the last
 // one; whatever the segment holds from there on does not count. NULL: before the first segment, *limit is its number.
 struct segment *catalog_pin(struct spool *spool, uint64_t number, uint64_t *limit);
-void segment_pin(struct segment *segment); // one more, by someone who has it pinned
 void segment_unpin(struct segment *segment);
-// The map of a pinned, sealed segment; opened when it is not. WEIR_E_CORRUPT: the file was set aside and left the catalog.
-int segment_get_map(struct segment *segment, struct segment_map **out, struct weir_err *err);
+// A pinned, sealed segment's file; opened when it is not. WEIR_E_CORRUPT: nothing in it can be read, or it is gone: it was set aside and left the
+// catalog.
+int segment_get_read(struct segment *segment, struct segment_read **out, struct weir_err *err);
+// Tells a person when damage was found in a pinned segment, once. No lock may be held.
+void segment_tell_damage(struct segment *segment);
+// Takes the file of a pinned segment that nobody needs any more out of the directory: unlinks it, or sets it aside when it is damaged.
+void segment_remove_file(struct segment *segment);
+// Closes files that nobody used for a second.
+void catalog_close_idle(struct spool *spool);
 
 // --- position.c: cumulative counts at any number ------------------------------------------------------------------------
 struct mark mark_of(const struct spool_counts *counts, enum weir_signal signal, uint64_t number);
 struct mark spool_now(struct spool *spool, enum weir_signal signal);
 void spool_note_border(struct spool *spool, uint64_t number, const struct spool_counts *counts);
+bool spool_border_get(struct spool *spool, uint64_t number, struct spool_counts *out);
 // The mark at `number`, or now if that is later. WEIR_E_IO, WEIR_E_NOMEM: a segment cannot be read now, and no guess will do: a mark that
 // is too high makes a backlog look passed.
 int spool_mark_at(struct spool *spool, enum weir_signal signal, uint64_t number, struct mark *out);
@@ -289,6 +308,14 @@ void keeper_wake(struct spool *spool);
 // Whether a file of that size may be made; when eviction is allowed the keeper makes room first. The writer. WEIR_OK, WEIR_E_FULL.
 int keeper_ask_room(struct spool *spool, uint64_t bytes, struct weir_err *err);
 void keeper_make_spare(struct spool *spool);
+
+// --- scrub.c ------------------------------------------------------------------------------------------------------------
+#define SCRUB_BYTES_PER_SECOND (4u * 1024u * 1024u)
+#define SCRUB_PAUSE_NS         (24ull * 3600u * 1000000000u) // between two passes over all of it
+// Reads and checks the next part of the cold segments, about `budget_bytes`. Returns whether there was something to read. The keeper.
+bool scrub_step(struct spool *spool, uint64_t budget_bytes);
+// As much of it as the time since the last call allows. The keeper, each time it is up.
+void scrub_tick(struct spool *spool);
 
 // --- dead_letter.c ----------------------------------------------------------------------------------------------------------
 int dead_letters_open(struct spool *spool, bool *damaged, struct weir_err *err);

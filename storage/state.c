@@ -170,7 +170,7 @@ int state_create(const char *path, struct state **out, struct weir_err *err)
 static int state_open_with(const char *path, unsigned flags, struct state **out, struct weir_err *err)
 {
     *out = NULL;
-    int code = tree_check_file(path, TREE_CHECK_FOR_WRITING, err);
+    int code = tree_check_file(path, err);
     if (code != WEIR_OK)
         return code;
     struct state *state = NULL;

@@ -48,6 +48,9 @@ void spool_stats_get(struct spool *spool, struct spool_stats *out)
     out->state_failures = spool->state_failures;
     out->commit_seconds = spool->commit_seconds;
     out->requests_per_commit = spool->requests_per_commit;
+    out->damaged_files = spool->aside_files + spool->damaged_known;
+    out->scrubbed_bytes_total = spool->scrub.bytes_total;
+    out->scrub_finished_ns = spool->scrub.finished_ns;
     pthread_mutex_unlock(&spool->lock);
     dead_letters_stats(spool, out);
     for (size_t i = 0;; i++) {

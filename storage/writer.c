@@ -94,7 +94,7 @@ static void publish_active(struct spool *spool, struct segment *segment)
     atomic_store(&spool->active_room_pages, file != NULL ? file->bytes / SEGMENT_PAGE - file->last_page : 0);
 }
 
-// Closes the active segment's file; readers map it from now on. `path` NULL after a failure: the file is left as it is.
+// Closes the active segment's file; readers open it from now on. `path` NULL after a failure: the file is left as it is.
 static void seal_active(struct spool *spool, const char *path)
 {
     struct segment *segment = spool->active;
@@ -245,15 +245,17 @@ static int commit(struct spool *spool, struct block *chain, size_t n, struct spo
     return code;
 }
 
-// Whether segment `first`, whose commit failed, may show blocks from `number` on: it does, or cannot be read.
+// Whether segment `first`, whose commit failed, may show blocks from `number` on: it does, or its tree cannot be read. In a file whose
+// tree is damaged the pages of the failed transaction would be found one by one.
 static bool may_show(struct spool *spool, uint64_t first, uint64_t number)
 {
     char path[SPOOL_PATH_MAX];
-    struct segment_map *map;
-    if (spool_segment_path(spool, first, path, NULL) != WEIR_OK || segment_map_open(path, first, &map, NULL) != WEIR_OK)
+    struct segment_read *read;
+    if (spool_segment_path(spool, first, path, NULL) != WEIR_OK ||
+        segment_read_open(path, first, &read, NULL) != WEIR_OK)
         return true;
-    bool shows = map->end > number;
-    segment_map_close(map);
+    bool shows = segment_read_scanned(read) || segment_read_end(read) > number;
+    segment_read_close(read);
     return shows;
 }
 
