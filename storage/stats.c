@@ -30,6 +30,7 @@ void spool_stats_get(struct spool *spool, struct spool_stats *out)
     out->used_bytes = spool->used_bytes;
     out->max_bytes = spool->max_bytes;
     out->kept_bytes = spool->kept_bytes;
+    out->damaged_files = spool->aside_files;
     out->disk_free_bytes = spool->disk_free_bytes;
     out->room_bytes = atomic_load(&spool->active_room_pages) * SEGMENT_PAGE;
     out->written_bytes_total = spool->written_pages * SEGMENT_PAGE;
@@ -53,6 +54,10 @@ void spool_stats_get(struct spool *spool, struct spool_stats *out)
     out->scrub_finished_ns = spool->scrub.finished_ns;
     pthread_mutex_unlock(&spool->lock);
     dead_letters_stats(spool, out);
+    pthread_mutex_lock(&spool->lanes_lock);
+    out->settlements_waiting = spool->unsettled_n;
+    out->settlements_dropped = spool->settlements_dropped;
+    pthread_mutex_unlock(&spool->lanes_lock);
     for (size_t i = 0;; i++) {
         pthread_mutex_lock(&spool->lanes_lock);
         struct spool_lane *lane = i < spool->lanes_n ? spool->lanes[i] : NULL;
