@@ -76,8 +76,11 @@ struct replay_rig {
     struct loop_message message;
     struct rig_answer release_with;
     atomic_bool busy;
-    int poison;                         // for decide
-    uint64_t age_ns, dead_letter_bytes; // of blocks appended from now on; of the spool
+    int poison;      // for decide
+    uint64_t age_ns; // of blocks appended from now on
+    struct rig_spool {
+        uint64_t dead_letter_bytes, keep_delivered_ns, max_age_ns;
+    } spool_wanted;
     atomic_int limit;
 };
 
@@ -332,9 +335,12 @@ static inline void rig_open_spool(struct replay_rig *rig)
 {
     struct weir_err err = {0};
     struct spool_report report = {0};
+    const struct rig_spool *wanted = &rig->spool_wanted;
     struct spool_options options = kit_options(rig->directory, 256);
     options.on_commit = rig_on_commit;
-    options.dead_letter_bytes = rig->dead_letter_bytes;
+    options.dead_letter_bytes = wanted->dead_letter_bytes;
+    options.keep_delivered_ns = wanted->keep_delivered_ns;
+    options.max_age_ns = wanted->max_age_ns;
     options.ctx = rig;
     cr_assert_eq(spool_open(&options, &rig->spool, &report, &err), WEIR_OK, "%s", err.text);
 }
@@ -347,10 +353,10 @@ static inline void rig_new_replay(struct replay_rig *rig)
     atomic_store(&rig->replay, replay);
 }
 
-#define rig_new(...) rig_new_with_letters(0, __VA_ARGS__)
+#define rig_new(...) rig_new_on((struct rig_spool){0}, __VA_ARGS__)
 
 // A rig whose replay has its lanes and is not started yet. What the test wants otherwise it sets in `upstream` before.
-static inline struct replay_rig *rig_new_with_letters(uint64_t dead_letter_bytes, struct config_upstream upstream)
+static inline struct replay_rig *rig_new_on(struct rig_spool spool, struct config_upstream upstream)
 {
     static char name[] = "up", empty[] = "", host[] = "127.0.0.1";
     struct replay_rig *rig = calloc(1, sizeof(*rig));
@@ -358,7 +364,7 @@ static inline struct replay_rig *rig_new_with_letters(uint64_t dead_letter_bytes
     log_to_fd(open("/dev/null", O_WRONLY | O_CLOEXEC));
     pthread_mutex_init(&rig->lock, NULL);
     rig->upstream = upstream;
-    rig->dead_letter_bytes = dead_letter_bytes;
+    rig->spool_wanted = spool;
     struct config_upstream *up = &rig->upstream;
     up->name = name;
     if (up->target.base_path == NULL)

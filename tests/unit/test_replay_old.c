@@ -113,8 +113,9 @@ Test(replay_old, a_backlog_that_is_too_old_does_not_hold_up_another_lane)
 
 Test(replay_old, when_the_dead_letters_are_full_the_lane_waits_and_says_so)
 {
-    struct replay_rig *rig = rig_new_with_letters(
-        256 * 1024, (struct config_upstream){.max_data_age_ms = MINUTE_MS, .max_request_size_bytes = 2000});
+    struct replay_rig *rig =
+        rig_new_on((struct rig_spool){.dead_letter_bytes = 256 * 1024},
+                   (struct config_upstream){.max_data_age_ms = MINUTE_MS, .max_request_size_bytes = 2000});
     rig->age_ns = HOUR_NS;
     for (unsigned i = 0; i < 300; i++)
         rig_append(rig, WEIR_TRACES, i, 1, 1500);
