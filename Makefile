@@ -89,6 +89,9 @@ $(TOOLS): $(B)/weir-%: $$(call src_objs,tests/tools/$$*) $$(call src_objs,tests/
 $(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link) $(if $(findstring thread,$(SANITIZE)),-lm,-lcriterion)
+$(B)/tests/data/make_%: $(B)/tests/data/make_%.o $(B)/libstorage.a $(B)/libproto.a
+	$(call say,LINK,$@)
+	$(link)
 $(B)/tests/unit/dump_%: $(B)/tests/unit/dump_%.o $(B)/libproto.a
 	$(call say,LINK,$@)
 	$(link)
