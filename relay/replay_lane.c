@@ -143,7 +143,10 @@ static bool take_blocks(struct export *export)
         lane->dry = true;
         if (rc != WEIR_OK && rc != WEIR_E_AGAIN && lane->todo.count > 0) {
             static struct log_limit limit = LOG_LIMIT(10000);
-            log_event_limited(&limit, LOG_ERROR, "spool_read_failed", "cannot read the spool: trying again",
+            log_event_limited(&limit, LOG_ERROR, "spool_read_failed",
+                              rc == WEIR_E_FORMAT
+                                  ? "a newer weir wrote what comes next: it stays until that version runs here again"
+                                  : "cannot read the spool: trying again",
                               LOG_STR("upstream", lane->replay->upstream->name), LOG_ERR(&err));
             lane_fail_here(lane);
             lane->dry = false;

@@ -147,7 +147,9 @@ int dead_letters_open(struct spool *spool, bool *damaged, struct weir_err *err)
     pthread_mutex_init(&spool->dead_letters->lock, NULL);
     int code = letters_open(spool, err);
     *damaged = code == WEIR_E_CORRUPT;
-    return code == WEIR_E_NOT_FOUND || code == WEIR_E_CORRUPT ? WEIR_OK : code;
+    if (code == WEIR_OK || code == WEIR_E_NOT_FOUND || code == WEIR_E_CORRUPT)
+        return WEIR_OK;
+    return weir_wrap(err, "deadletter.mdb");
 }
 
 void dead_letters_close(struct spool *spool)

@@ -160,7 +160,7 @@ static int take_block(struct search *s, struct segment_read *read, const struct 
     weir_buf_free(&copy);
     blob_release(blob);
     if (code != WEIR_E_CORRUPT)
-        return weir_fail(err, code, "%s", why.text);
+        return weir_fail(err, code, "block %llu: %.400s", (unsigned long long)block->number, why.text);
     // Another copy may be whole; if none is, the block is not found any more.
     code = segment_read_distrust(read, block->number, why.text, err);
     return code == WEIR_OK ? WEIR_E_NOT_FOUND : code;

@@ -157,7 +157,7 @@ static int look_at_state(struct findings *f, struct weir_err *err)
     if (code == WEIR_OK)
         code = state_load(spool->lane_state, &f->state, lane_load, spool, err);
     if (code != WEIR_E_NOT_FOUND && code != WEIR_E_CORRUPT)
-        return code;
+        return code == WEIR_OK ? WEIR_OK : weir_wrap(err, "state.mdb");
     f->state_missing = true;
     f->state_damaged = code == WEIR_E_CORRUPT;
     f->state = (struct state_record){0};

@@ -350,7 +350,7 @@ int main(int argc, char **argv)
 
     run = begin(directory, 4, 0, LANES - 1);
     fill(&run, 50, 60);
-    deliver(&run, CENTRAL_TRACES, 10, 45);
+    deliver(&run, CENTRAL_TRACES, 10, 50); // so that no lane stands in the file of run 4
     deliver(&run, ARCHIVE_LOGS, 0, 60);
     reject(&run, CENTRAL_TRACES, 56);
     struct spool_replay replay;

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 
 #include "spool_kit.h"
-#include "storage/format.h"
+#include "spool_records.h"
 
 #define SOMEBODY 65534 // a user who owns nothing here
 
@@ -22,41 +22,6 @@ int fstatfs(int fd, struct statfs *out)
     if (rc == 0 && pretended_magic != 0)
         out->f_type = (__typeof__(out->f_type))pretended_magic;
     return rc;
-}
-
-// --- what is there ---------------------------------------------------------------------------------------------------------
-static uint64_t mix(uint64_t sum, uint64_t value)
-{
-    return (sum ^ value) * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-// Names, kinds, sizes, times of change and content of all that is in the directory, and its own times.
-static uint64_t fingerprint(const char *path)
-{
-    struct dirent **names;
-    struct stat st;
-    uint64_t sum = 0;
-    int n = scandir(path, &names, NULL, alphasort);
-    for (int i = 0; i < n; i++) {
-        char name[700];
-        snprintf(name, sizeof(name), "%s/%s", path, names[i]->d_name);
-        sum = mix(sum, format_checksum(names[i]->d_name, strlen(names[i]->d_name)));
-        free(names[i]);
-        if (strcmp(name + strlen(name) - 3, "/..") == 0 || lstat(name, &st) != 0)
-            continue;
-        sum = mix(mix(sum, st.st_mode), (uint64_t)st.st_size);
-        sum = mix(mix(sum, (uint64_t)st.st_mtim.tv_sec), (uint64_t)st.st_mtim.tv_nsec);
-        sum = mix(mix(sum, (uint64_t)st.st_ctim.tv_sec), (uint64_t)st.st_ctim.tv_nsec);
-        int fd = S_ISREG(st.st_mode) ? open(name, O_RDONLY) : -1;
-        uint8_t data[4096];
-        for (ssize_t got; fd >= 0 && (got = read(fd, data, sizeof(data))) > 0;)
-            sum = mix(sum, format_checksum(data, (size_t)got));
-        if (fd >= 0)
-            close(fd);
-    }
-    if (n >= 0)
-        free(names);
-    return sum;
 }
 
 // --- opening in a child ------------------------------------------------------------------------------------------------------
@@ -131,9 +96,9 @@ Test(spool_directory, without_permission)
         cr_assert_eq(chmod(dir, 0755), 0);
         spool_close(kit_open(path, 64, NULL));
         cr_assert_eq(chmod(path, modes[i]), 0);
-        uint64_t before = fingerprint(path);
+        uint64_t before = records_fingerprint(path);
         struct answer answer = open_in_child(path, path, become_somebody);
-        cr_assert_eq(fingerprint(path), before);
+        cr_assert_eq(records_fingerprint(path), before);
         expect(&answer, WEIR_E_IO, path, "permission denied: give it to the user that weir runs as (uid ");
         cr_assert_eq(chmod(path, 0700), 0);
         kit_remove_directory(strdup(path));
@@ -195,10 +160,10 @@ Test(spool_directory, not_empty_and_no_spool)
     int fd = open(path, O_CREAT | O_WRONLY, 0600);
     cr_assert_eq(write(fd, "dear", 4), 4);
     close(fd);
-    uint64_t before = fingerprint(dir);
+    uint64_t before = records_fingerprint(dir);
     struct answer answer = try_open(dir, false);
     expect(&answer, WEIR_E_INVALID, dir, "is not empty and no spool (there is letter.txt): name another directory");
-    cr_assert_eq(fingerprint(dir), before);
+    cr_assert_eq(records_fingerprint(dir), before);
     kit_remove_directory(dir);
 }
 
@@ -207,7 +172,7 @@ Test(spool_directory, a_file_or_nothing_in_its_place)
     char *dir = kit_directory(), path[600], below[700];
     snprintf(path, sizeof(path), "%s/file", dir);
     close(open(path, O_CREAT | O_WRONLY, 0600));
-    uint64_t before = fingerprint(dir);
+    uint64_t before = records_fingerprint(dir);
     struct answer answer = try_open(path, false);
     expect(&answer, WEIR_E_INVALID, path, "is not a directory: name one");
     snprintf(below, sizeof(below), "%s/spool", path);
@@ -216,7 +181,7 @@ Test(spool_directory, a_file_or_nothing_in_its_place)
     snprintf(below, sizeof(below), "%s/none/spool", dir);
     answer = try_open(below, false);
     expect(&answer, WEIR_E_IO, below, "its parent directory does not exist: make that first");
-    cr_assert_eq(fingerprint(dir), before);
+    cr_assert_eq(records_fingerprint(dir), before);
     kit_remove_directory(dir);
 }
 
@@ -231,9 +196,9 @@ Test(spool_directory, held_by_another_process)
     struct spool *spool = kit_open(dir, 64, NULL);
     spool_sync_state(spool, NULL);
     KIT_UNTIL(kit_files(dir, "spare-", NULL, 0) > 0); // nothing is being made any more
-    uint64_t before = fingerprint(dir);
+    uint64_t before = records_fingerprint(dir);
     struct answer answer = open_in_child(dir, dir, nothing);
-    cr_assert_eq(fingerprint(dir), before);
+    cr_assert_eq(records_fingerprint(dir), before);
     expect(&answer, WEIR_E_HELD, dir, "is held by weir test: stop that, or name another directory");
     spool_close(spool);
     answer = open_in_child(dir, dir, nothing);
@@ -249,12 +214,12 @@ Test(spool_directory, on_a_network_file_system)
     } known[] = {{0x6969, "NFS"}, {0xFE534D42, "SMB2"}, {0xFF534D42, "CIFS"}, {0x00C36400, "Ceph"}, {0x01021997, "9p"}};
     char *dir = kit_directory();
     for (size_t i = 0; i < WEIR_COUNT(known); i++) {
-        uint64_t before = fingerprint(dir);
+        uint64_t before = records_fingerprint(dir);
         pretended_magic = known[i].magic;
         struct answer answer = try_open(dir, false);
         expect(&answer, WEIR_E_INVALID, dir, "use a local one, or say spool.allow_network_filesystem: true");
         cr_assert_not_null(strstr(answer.text, known[i].name), "%s", answer.text);
-        cr_assert_eq(fingerprint(dir), before);
+        cr_assert_eq(records_fingerprint(dir), before);
     }
     struct answer answer = try_open(dir, true);
     cr_assert_eq(answer.code, WEIR_OK, "%s", answer.text);
