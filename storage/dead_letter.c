@@ -7,46 +7,28 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include "storage/dead_letter.h"
 #include "storage/spool_priv.h"
 #include "storage/tree_check.h"
 
-#define LETTER_HEAD_BYTES    88u
-#define LETTER_TOTALS_BYTES  48u
 #define LETTER_TEXT_MAX      4096u // of code and message each: they come from an upstream
 #define LETTERS_SLACK        (1024u * 1024u)
 #define LETTERS_RESERVE_PART 32u // of max_bytes that segments leave to dead letters
-
-struct totals {
-    uint64_t requests, items, bytes; // bytes: of whole pages
-};
 
 struct dead_letters {
     pthread_mutex_t lock;
     MDB_env *env; // NULL: no file yet, or a commit failed
     MDB_dbi main, letters;
-    struct totals totals;
+    struct letter_totals totals;
 };
 
-static void totals_put(uint8_t out[LETTER_TOTALS_BYTES], const struct totals *totals)
-{
-    record_begin(out, "WDLS", LETTER_TOTALS_BYTES);
-    weir_put_u64(out + 16, totals->requests);
-    weir_put_u64(out + 24, totals->items);
-    weir_put_u64(out + 32, totals->bytes);
-    record_seal(out, LETTER_TOTALS_BYTES);
-}
-
-static int totals_get(MDB_txn *txn, struct dead_letters *d, struct totals *out, struct weir_err *err)
+static int totals_get(MDB_txn *txn, struct dead_letters *d, struct letter_totals *out, struct weir_err *err)
 {
     MDB_val k = {4, (void *)(uintptr_t) "weir"}, v;
     int rc = mdb_get(txn, d->main, &k, &v);
     if (rc != 0)
         return weir_fail(err, rc == MDB_NOTFOUND ? WEIR_E_CORRUPT : lmdb_code(rc), "totals: %s", mdb_strerror(rc));
-    int code = record_check((struct weir_slice){v.mv_data, v.mv_size}, "WDLS", LETTER_TOTALS_BYTES, err);
-    if (code == WEIR_OK)
-        *out = (struct totals){weir_get_u64((uint8_t *)v.mv_data + 16), weir_get_u64((uint8_t *)v.mv_data + 24),
-                               weir_get_u64((uint8_t *)v.mv_data + 32)};
-    return code;
+    return letter_totals_get((struct weir_slice){v.mv_data, v.mv_size}, out, err);
 }
 
 static void letters_drop_env(struct dead_letters *d)
@@ -117,8 +99,8 @@ static int letters_create(struct spool *spool, struct weir_err *err)
     if (code != WEIR_OK)
         return code;
     uint8_t none[LETTER_TOTALS_BYTES];
-    d->totals = (struct totals){0};
-    totals_put(none, &d->totals);
+    d->totals = (struct letter_totals){0};
+    letter_totals_put(none, &d->totals);
     struct lmdb_txn t;
     lmdb_begin(&t, d->env);
     if (t.rc == 0)
@@ -165,7 +147,7 @@ void dead_letters_close(struct spool *spool)
 void dead_letters_stats(struct spool *spool, struct spool_stats *out)
 {
     pthread_mutex_lock(&spool->dead_letters->lock);
-    struct totals totals = spool->dead_letters->totals;
+    struct letter_totals totals = spool->dead_letters->totals;
     pthread_mutex_unlock(&spool->dead_letters->lock);
     out->dead_letter_requests = totals.requests;
     out->dead_letter_items = totals.items;
@@ -181,11 +163,6 @@ uint64_t dead_letters_reserve(struct spool *spool)
     uint64_t used = spool->dead_letters->totals.bytes;
     pthread_mutex_unlock(&spool->dead_letters->lock);
     return used < reserve ? reserve - used : 0;
-}
-
-static uint64_t pages_bytes(size_t len)
-{
-    return (len + 16 + SEGMENT_PAGE - 1) / SEGMENT_PAGE * SEGMENT_PAGE;
 }
 
 // One record: head, upstream, code, message, envelope, frame, checksum.
@@ -233,14 +210,14 @@ static int letter_encode(const struct spool_dead_letter *letter, struct weir_buf
 }
 
 // What a letter under the same key took: it is replaced.
-static void subtract_old(struct lmdb_txn *t, MDB_dbi letters, struct weir_slice key, struct totals *totals)
+static void subtract_old(struct lmdb_txn *t, MDB_dbi letters, struct weir_slice key, struct letter_totals *totals)
 {
     MDB_val k = {key.len, (void *)(uintptr_t)key.data}, v;
     if (t->rc != 0 || mdb_get(t->txn, letters, &k, &v) != 0)
         return;
     struct weir_slice old = {v.mv_data, v.mv_size};
     totals->requests -= totals->requests > 0;
-    totals->bytes -= pages_bytes(old.len) < totals->bytes ? pages_bytes(old.len) : totals->bytes;
+    totals->bytes -= letter_pages_bytes(old.len) < totals->bytes ? letter_pages_bytes(old.len) : totals->bytes;
     if (record_check(old, "WDLT", LETTER_HEAD_BYTES + 8, NULL) == WEIR_OK) {
         uint64_t items = weir_get_u64(old.data + 32);
         totals->items -= items < totals->items ? items : totals->items;
@@ -270,7 +247,7 @@ static int letter_store(struct spool *spool, struct weir_slice key, struct weir_
                         struct weir_err *err)
 {
     struct dead_letters *d = spool->dead_letters;
-    struct totals after = d->totals;
+    struct letter_totals after = d->totals;
     uint64_t room = limit_file(spool, d);
     uint8_t totals[LETTER_TOTALS_BYTES];
     struct lmdb_txn t;
@@ -278,10 +255,10 @@ static int letter_store(struct spool *spool, struct weir_slice key, struct weir_
     subtract_old(&t, d->letters, key, &after);
     after.requests++;
     after.items += items;
-    after.bytes += pages_bytes(value.len);
+    after.bytes += letter_pages_bytes(value.len);
     if (after.bytes > spool->dead_letter_bytes && t.rc == 0)
         t.rc = MDB_MAP_FULL;
-    totals_put(totals, &after);
+    letter_totals_put(totals, &after);
     lmdb_put(&t, d->letters, key, value, 0);
     lmdb_put(&t, d->main, (struct weir_slice){(const uint8_t *)"weir", 4}, (struct weir_slice){totals, sizeof(totals)},
              0);
@@ -319,14 +296,8 @@ int spool_dead_letter_put(struct spool *spool, const struct spool_dead_letter *l
         weir_buf_free(&value);
         return code;
     }
-    // Big-endian numbers first: in the order of the blocks.
-    uint8_t key[16 + STATE_UPSTREAM_BYTES];
-    size_t upstream = strlen(letter->upstream);
-    for (unsigned i = 0; i < 8; i++) {
-        key[i] = (uint8_t)(letter->block >> (56 - 8 * i));
-        key[8 + i] = (uint8_t)(letter->request >> (56 - 8 * i));
-    }
-    memcpy(key + 16, letter->upstream, upstream);
+    uint8_t key[LETTER_KEY_BYTES + STATE_UPSTREAM_BYTES];
+    size_t key_bytes = letter_key_put(key, letter->block, letter->request, letter->upstream, strlen(letter->upstream));
     pthread_mutex_lock(&d->lock);
     if (d->env == NULL)
         code = letters_open(spool, err);
@@ -338,7 +309,7 @@ int spool_dead_letter_put(struct spool *spool, const struct spool_dead_letter *l
     if (make)
         code = letters_create(spool, err);
     if (code == WEIR_OK)
-        code = letter_store(spool, (struct weir_slice){key, 16 + upstream}, (struct weir_slice){value.data, value.len},
+        code = letter_store(spool, (struct weir_slice){key, key_bytes}, (struct weir_slice){value.data, value.len},
                             letter->items, err);
     pthread_mutex_unlock(&d->lock);
     weir_buf_free(&value);
