@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #include "relay/cli.h"
+#include "relay/cli_spool.h"
+#include "relay/cli_values.h"
 #include "relay/config_table.h"
 
 static int run(const struct cli *cli)
@@ -18,6 +20,7 @@ static int run(const struct cli *cli)
 }
 
 static int help(const struct cli *cli);
+static void spool_help(FILE *out);
 
 enum {
     RUN = 1,
@@ -30,6 +33,8 @@ enum {
     CONFIG = RUN | CHECK | PRINT,
     ASKING = STATUS | REPLAY // a running weir
 };
+enum { STAT = 1 << 16, LIST = 1 << 17, VERIFY = 1 << 18, SALVAGE = 1 << 19, EXPORT = 1 << 20 };
+#define SPOOL (STAT | LIST | VERIFY | SALVAGE | EXPORT) // `weir spool VERB DIR`: a command of two words
 
 static const struct command {
     const char *name;
@@ -43,6 +48,11 @@ static const struct command {
     {"print-config", cmd_print_config, PRINT, "", "print the effective configuration as YAML, defaults included"},
     {"status", cmd_status, STATUS, "", "show what a running weir holds and where it goes"},
     {"replay", cmd_replay, REPLAY, "UPSTREAM", "deliver to an upstream once more what was delivered and kept"},
+    {"spool stat", cmd_spool_stat, STAT, "DIR", "sum up a spool that no process holds: backlog, sizes, damage"},
+    {"spool list", cmd_spool_list, LIST, "DIR",
+     "list a spool's files and segments, or its blocks, lanes, dead letters"},
+    {"spool verify", cmd_spool_verify, VERIFY, "DIR",
+     "check every byte of a spool; exit 0 sound, 1 damaged, 2 no spool"},
     {"version", cmd_version, VERSION, "", "print the version"},
     {"help", help, HELP, "[COMMAND|config]", "this list; `help config` explains every configuration key"},
 };
@@ -64,7 +74,10 @@ enum {
     OPT_BLOCKS,
     OPT_SIGNAL,
     OPT_DRY_RUN,
-    OPT_TOKEN_FILE
+    OPT_TOKEN_FILE,
+    OPT_SHOW_BLOCKS,
+    OPT_SHOW_LANES,
+    OPT_SHOW_DEAD_LETTERS,
 };
 
 static const struct option_row {
@@ -94,6 +107,15 @@ static const struct option_row {
      {"signal", OPT_SIGNAL, "NAME", 0, "traces, metrics, logs or profiles alone, not all that the upstream takes", 0}},
     {REPLAY, {"dry-run", OPT_DRY_RUN, NULL, 0, "only count what it would be", 0}},
     {REPLAY, {"token-file", OPT_TOKEN_FILE, "FILE", 0, "holds the token of the running weir's admin.token_file", 0}},
+    {STAT, {"json", OPT_JSON, NULL, 0, "print one JSON document", 0}},
+    {LIST | VERIFY, {"json", OPT_JSON, NULL, 0, "print one JSON object a line", 0}},
+    {LIST,
+     {"blocks", OPT_SHOW_BLOCKS, "A-B", OPTION_ARG_OPTIONAL, "list blocks, or those with numbers from A to B", 0}},
+    {LIST, {"lanes", OPT_SHOW_LANES, NULL, 0, "list what each upstream has still to get", 0}},
+    {LIST, {"dead-letters", OPT_SHOW_DEAD_LETTERS, NULL, 0, "list what upstreams would not take", 0}},
+    {LIST, {"signal", OPT_SIGNAL, "SIGNAL", 0, "only traces, metrics, logs or profiles", 0}},
+    {LIST, {"since", OPT_SINCE, "TIME", 0, "only what was received since then: RFC 3339, or -2h for two hours ago", 0}},
+    {LIST, {"until", OPT_UNTIL, "TIME", 0, "only what was received before", 0}},
 };
 
 // What the parser functions of one command share.
@@ -108,6 +130,24 @@ static void add_repeated(struct argp_state *state, const char **list, size_t *co
         argp_error(state, "more than %zu times", max);
     else
         list[(*count)++] = arg;
+}
+
+// What is no option: the topic of help, the directory of a spool, and the numbers behind a --blocks that stands alone.
+static void take_argument(struct argp_state *state, const char *arg)
+{
+    const struct parsing *parsing = state->input;
+    struct cli *cli = parsing->cli;
+    uint64_t first, end;
+    if (parsing->command->bit == HELP && cli->topic == NULL)
+        cli->topic = arg;
+    else if (parsing->command->bit == REPLAY && cli->upstream == NULL)
+        cli->upstream = arg;
+    else if (cli->show_blocks && cli->blocks == NULL && cli_blocks_parse(arg, &first, &end, NULL) == WEIR_OK)
+        cli->blocks = arg;
+    else if (parsing->command->bit & SPOOL && cli->directory == NULL)
+        cli->directory = arg;
+    else
+        argp_error(state, "unexpected argument '%s'", arg);
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -134,6 +174,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         {OPT_SIGNAL, &cli->signal, NULL},
         {OPT_DRY_RUN, NULL, &cli->dry_run},
         {OPT_TOKEN_FILE, &cli->token_file, NULL},
+        {OPT_SHOW_LANES, NULL, &cli->show_lanes},
+        {OPT_SHOW_DEAD_LETTERS, NULL, &cli->show_dead_letters},
     };
     for (size_t i = 0; i < WEIR_COUNT(simple); i++) {
         if (simple[i].key != key)
@@ -152,16 +194,19 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case OPT_SET:
         add_repeated(state, cli->sets, &cli->input.set_count, WEIR_COUNT(cli->sets), arg);
         return 0;
+    case OPT_SHOW_BLOCKS:
+        cli->show_blocks = true;
+        cli->blocks = arg != NULL ? arg : cli->blocks;
+        return 0;
     case 'h': // --help and -? are argp's own
         argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP);
         return 0;
     case ARGP_KEY_ARG:
-        if (parsing->command->bit == HELP && cli->topic == NULL)
-            cli->topic = arg;
-        else if (parsing->command->bit == REPLAY && cli->upstream == NULL)
-            cli->upstream = arg;
-        else
-            argp_error(state, "unexpected argument '%s'", arg);
+        take_argument(state, arg);
+        return 0;
+    case ARGP_KEY_END:
+        if (parsing->command->bit & SPOOL && cli->directory == NULL)
+            argp_error(state, "which directory? %s DIR", state->name);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -189,6 +234,10 @@ static int help(const struct cli *cli)
 {
     if (cli->topic != NULL && strcmp(cli->topic, "config") == 0) {
         config_print_help(stdout);
+        return CLI_DONE;
+    }
+    if (cli->topic != NULL && strcmp(cli->topic, "spool") == 0) {
+        spool_help(stdout);
         return CLI_DONE;
     }
     for (size_t i = 0; i < WEIR_COUNT(commands) && cli->topic != NULL; i++) {
@@ -220,13 +269,55 @@ static const struct command *command_find(const char *name)
     for (size_t i = 0; i < WEIR_COUNT(commands); i++) {
         if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
-        names[i] = commands[i].name;
+        names[i] = commands[i].bit & SPOOL ? "spool" : commands[i].name;
     }
     const char *nearest = config_nearest(name, names, WEIR_COUNT(names));
     if (nearest != NULL)
         fprintf(stderr, "weir: unknown command '%s' (did you mean '%s'?)\n", name, nearest);
     else
         fprintf(stderr, "weir: unknown command '%s': `weir help` lists all\n", name);
+    return NULL;
+}
+
+#define SPOOL_WORD "spool "
+
+static void spool_help(FILE *out)
+{
+    fputs("usage: weir spool VERB DIR [OPTION...]\n\nLooks into the directory of a spool that no process holds.\n\n",
+          out);
+    for (size_t i = 0; i < WEIR_COUNT(commands); i++)
+        if (commands[i].bit & SPOOL)
+            fprintf(out, "  %-10s %s\n", commands[i].name + strlen(SPOOL_WORD), commands[i].doc);
+    fputs("\n`weir spool VERB --help` lists a verb's options.\n"
+          "Exit codes: 0 done or sound, 1 failed or damaged, 2 usage or no spool, 4 the spool is held by another "
+          "process.\n",
+          out);
+}
+
+// `weir spool VERB`: two words are the command. NULL: it was help (*code 0) or wrong.
+static const struct command *spool_command(const char *verb, int *code)
+{
+    const char *names[WEIR_COUNT(commands)];
+    size_t n = 0;
+    *code = CLI_USAGE;
+    if (verb == NULL || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0 || strcmp(verb, "-?") == 0 ||
+        strcmp(verb, "help") == 0) {
+        *code = verb == NULL ? CLI_USAGE : CLI_DONE;
+        spool_help(verb == NULL ? stderr : stdout);
+        return NULL;
+    }
+    for (size_t i = 0; i < WEIR_COUNT(commands); i++) {
+        if (!(commands[i].bit & SPOOL))
+            continue;
+        names[n] = commands[i].name + strlen(SPOOL_WORD);
+        if (strcmp(names[n++], verb) == 0)
+            return &commands[i];
+    }
+    const char *nearest = config_nearest(verb, names, n);
+    if (nearest != NULL)
+        fprintf(stderr, "weir: unknown command 'spool %s' (did you mean 'spool %s'?)\n", verb, nearest);
+    else
+        fprintf(stderr, "weir: unknown command 'spool %s': `weir spool --help` lists all\n", verb);
     return NULL;
 }
 
@@ -239,7 +330,14 @@ int cli_main(int argc, char **argv)
         return help(&cli);
     if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
         return cmd_version(&cli);
-    if (argc > 1 && argv[1][0] != '-') {
+    if (argc > 1 && strcmp(argv[1], "spool") == 0) {
+        int code;
+        command = spool_command(argc > 2 ? argv[2] : NULL, &code);
+        if (command == NULL)
+            return code;
+        argc -= 2;
+        argv += 2;
+    } else if (argc > 1 && argv[1][0] != '-') {
         command = command_find(argv[1]);
         if (command == NULL)
             return CLI_USAGE;

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the lanes of a spool at rest stand, by state.mdb and the blocks that came after it was last written.
+#include "storage/inspect_priv.h"
+#include "storage/spool_priv.h"
+
+static int by_upstream(const void *a, const void *b)
+{
+    const struct lane_record *x = a, *y = b;
+    int order = strcmp(x->upstream, y->upstream);
+    return order != 0 ? order : (int)x->signal - (int)y->signal;
+}
+
+static int keep_lane(void *ctx, const struct lane_record *lane, struct weir_err *err)
+{
+    struct inspect *inspect = ctx;
+    if (inspect->lanes_n == STATE_LANES_MAX)
+        return weir_fail(err, WEIR_E_CORRUPT, "state: more than %u lanes", STATE_LANES_MAX);
+    inspect->lanes[inspect->lanes_n++] = *lane;
+    return WEIR_OK;
+}
+
+static int load(struct inspect *inspect, struct weir_err *err)
+{
+    char path[INSPECT_PATH_MAX];
+    struct state *state = NULL;
+    uint64_t bytes;
+    if (inspect_file_of(inspect, INSPECT_STATE) == NULL)
+        return weir_fail(err, WEIR_E_NOT_FOUND, "there is no state.mdb");
+    int code = inspect_path(inspect, "state.mdb", path, err);
+    if (code == WEIR_OK)
+        code = inspect_read_through(path, &bytes, err);
+    if (code == WEIR_OK)
+        code = state_open_read_only(path, &state, err);
+    if (code == WEIR_OK)
+        code = state_load(state, &inspect->state, keep_lane, inspect, err);
+    state_close(state);
+    return code;
+}
+
+// The last segment that can be read says how far numbers were used since the state was written; as spool_open has it.
+static int find_position(struct inspect *inspect, struct weir_err *err)
+{
+    inspect->next_block = inspect->state.next_block;
+    inspect->counts = inspect->state.counts;
+    for (size_t i = inspect->segments_n; i > 0; i--) {
+        struct inspect_source *last = &inspect->sources[i - 1];
+        int code = inspect_source_open(inspect, last, err);
+        if (code == WEIR_E_NOMEM)
+            return code;
+        if (code != WEIR_OK)
+            continue;
+        uint64_t end = segment_read_end(last->read);
+        if (end <= inspect->next_block)
+            return WEIR_OK;
+        struct spool_counts before, after;
+        segment_read_counts(last->read, &before, &after);
+        if (after.stored_bytes > inspect->counts.stored_bytes)
+            inspect->counts = after;
+        inspect->next_block = end;
+        return WEIR_OK;
+    }
+    return WEIR_OK;
+}
+
+int inspect_state_load(struct inspect *inspect, struct weir_err *err)
+{
+    struct weir_err why = {0};
+    inspect->lanes = calloc(STATE_LANES_MAX, sizeof(*inspect->lanes));
+    if (inspect->lanes == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "%s: out of memory", inspect->directory);
+    inspect->state_code = load(inspect, &why);
+    if (inspect->state_code == WEIR_E_FORMAT || inspect->state_code == WEIR_E_NOMEM)
+        return weir_fail(err, inspect->state_code, "%s: %s", inspect->directory, why.text);
+    if (inspect->state_code != WEIR_OK) {
+        snprintf(inspect->state_text, sizeof(inspect->state_text), "%s", why.text);
+        inspect->state = (struct state_record){0};
+        inspect->lanes_n = 0;
+    }
+    qsort(inspect->lanes, inspect->lanes_n, sizeof(*inspect->lanes), by_upstream);
+    inspect->intervals = calloc(inspect->lanes_n + 1, sizeof(*inspect->intervals));
+    if (inspect->intervals == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "%s: out of memory", inspect->directory);
+    for (size_t i = 0; i < inspect->lanes_n; i++)
+        for (size_t k = 0; k < inspect->lanes[i].set.n; k++)
+            inspect->intervals[i][k] = (struct spool_interval){inspect->lanes[i].set.at[k].first.number,
+                                                               inspect->lanes[i].set.at[k].end.number};
+    return find_position(inspect, err);
+}
+
+void inspect_state(struct inspect *inspect, struct inspect_state *out)
+{
+    *out = (struct inspect_state){.code = inspect->state_code,
+                                  .next_block = inspect->next_block,
+                                  .next_in_state = inspect->state.next_block,
+                                  .stored_bytes_total = inspect->counts.stored_bytes};
+    memcpy(out->text, inspect->state_text, sizeof(out->text));
+    memcpy(out->items_total, inspect->counts.items, sizeof(out->items_total));
+    memcpy(out->raw_bytes_total, inspect->counts.raw_bytes, sizeof(out->raw_bytes_total));
+    if (inspect->state_code == WEIR_OK)
+        state_instance_format(inspect->state.instance, out->instance);
+}
+
+bool inspect_lane_needs(const struct lane_record *lane, uint64_t first, uint64_t end)
+{
+    for (size_t i = 0; i < lane->set.n; i++)
+        if (lane->set.at[i].first.number < end && lane->set.at[i].end.number > first)
+            return true;
+    return false;
+}
+
+int inspect_lane(struct inspect *inspect, size_t n, struct inspect_lane *out)
+{
+    if (n >= inspect->lanes_n)
+        return WEIR_E_NOT_FOUND;
+    const struct lane_record *r = &inspect->lanes[n];
+    struct mark now = {inspect->next_block, inspect->counts.blocks[r->signal], inspect->counts.items[r->signal],
+                       inspect->counts.raw_bytes[r->signal]};
+    struct interval_sum pending = intervals_count(&r->set, &now);
+    *out = (struct inspect_lane){.signal = r->signal,
+                                 .following = r->following,
+                                 .pending_blocks = pending.blocks,
+                                 .intervals = inspect->intervals[n],
+                                 .intervals_n = r->set.n};
+    memcpy(out->upstream, r->upstream, sizeof(out->upstream));
+    lane_record_stats(r, &now, &out->stats);
+    struct inspect_block block;
+    for (size_t i = 0; i < r->set.n && pending.blocks > 0; i++) {
+        if (inspect_block_next(inspect, r->signal, r->set.at[i].first.number, r->set.at[i].end.number, false, &block,
+                               NULL) == WEIR_OK) {
+            out->stats.oldest_received_ns = block.received_first_ns;
+            break;
+        }
+    }
+    return WEIR_OK;
+}
