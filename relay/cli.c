@@ -53,6 +53,7 @@ static const struct command {
      "list a spool's files and segments, or its blocks, lanes, dead letters"},
     {"spool verify", cmd_spool_verify, VERIFY, "DIR",
      "check every byte of a spool; exit 0 sound, 1 damaged, 2 no spool"},
+    {"spool salvage", cmd_spool_salvage, SALVAGE, "DIR", "save what is whole of a damaged spool into a new directory"},
     {"version", cmd_version, VERSION, "", "print the version"},
     {"help", help, HELP, "[COMMAND|config]", "this list; `help config` explains every configuration key"},
 };
@@ -78,6 +79,8 @@ enum {
     OPT_SHOW_BLOCKS,
     OPT_SHOW_LANES,
     OPT_SHOW_DEAD_LETTERS,
+    OPT_TO,
+    OPT_YES,
 };
 
 static const struct option_row {
@@ -107,7 +110,9 @@ static const struct option_row {
      {"signal", OPT_SIGNAL, "NAME", 0, "traces, metrics, logs or profiles alone, not all that the upstream takes", 0}},
     {REPLAY, {"dry-run", OPT_DRY_RUN, NULL, 0, "only count what it would be", 0}},
     {REPLAY, {"token-file", OPT_TOKEN_FILE, "FILE", 0, "holds the token of the running weir's admin.token_file", 0}},
-    {STAT, {"json", OPT_JSON, NULL, 0, "print one JSON document", 0}},
+    {STAT | SALVAGE, {"json", OPT_JSON, NULL, 0, "print one JSON document", 0}},
+    {SALVAGE, {"to", OPT_TO, "NEWDIR", 0, "write there: a directory that is empty or does not exist yet", 0}},
+    {SALVAGE, {"yes", OPT_YES, NULL, 0, "do it; without it, only say what would be saved and lost", 0}},
     {LIST | VERIFY, {"json", OPT_JSON, NULL, 0, "print one JSON object a line", 0}},
     {LIST,
      {"blocks", OPT_SHOW_BLOCKS, "A-B", OPTION_ARG_OPTIONAL, "list blocks, or those with numbers from A to B", 0}},
@@ -176,6 +181,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         {OPT_TOKEN_FILE, &cli->token_file, NULL},
         {OPT_SHOW_LANES, NULL, &cli->show_lanes},
         {OPT_SHOW_DEAD_LETTERS, NULL, &cli->show_dead_letters},
+        {OPT_TO, &cli->to, NULL},
+        {OPT_YES, NULL, &cli->yes},
     };
     for (size_t i = 0; i < WEIR_COUNT(simple); i++) {
         if (simple[i].key != key)

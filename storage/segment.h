@@ -53,6 +53,13 @@ uint64_t segment_bytes_for(size_t value_bytes);
 // WEIR_OK: on stable storage. WEIR_E_FULL with *again: the map was full, nothing happened to the file. Else the file must not be written again.
 int segment_file_append(struct segment_file *file, struct block *chain, size_t n, uint64_t number,
                         struct spool_counts *counts, bool *again, struct weir_err *err);
+// Puts blocks that have their numbers and counts already, ascending, in one transaction. WEIR_OK: on stable storage.
+struct segment_value {
+    uint64_t number;
+    enum weir_signal signal;
+    struct weir_slice value;
+};
+int segment_file_copy(struct segment_file *file, const struct segment_value *values, size_t n, struct weir_err *err);
 // Closes it. With `path`, gives back the disk space behind its last page.
 void segment_file_close(struct segment_file *file, const char *path);
 

@@ -155,6 +155,21 @@ int segment_file_append(struct segment_file *file, struct block *chain, size_t n
     return WEIR_OK;
 }
 
+int segment_file_copy(struct segment_file *file, const struct segment_value *values, size_t n, struct weir_err *err)
+{
+    struct lmdb_txn t;
+    lmdb_begin(&t, file->db.env);
+    for (size_t i = 0; i < n && t.rc == 0; i++)
+        lmdb_put(&t, file->db.signal[values[i].signal],
+                 (struct weir_slice){(const uint8_t *)&values[i].number, sizeof(values[i].number)}, values[i].value,
+                 MDB_APPEND);
+    int rc = lmdb_commit(&t);
+    if (rc != 0)
+        return lmdb_fail(err, rc, "commit");
+    file_note_last_page(file);
+    return WEIR_OK;
+}
+
 void segment_file_close(struct segment_file *file, const char *path)
 {
     if (file == NULL)
