@@ -233,7 +233,7 @@ uint64_t salvage_lane_give(const struct inspect *inspect, const struct salvage_p
     struct mark now = {inspect->next_block, inspect->counts.blocks[s], inspect->counts.items[s],
                        inspect->counts.raw_bytes[s]};
     struct interval_sum added = {0};
-    for (size_t i = 0; i < plan->runs_n && lane->evicted > 0; i++) {
+    for (size_t i = 0; i < plan->runs_n && lane->evicted_by[SPOOL_LOSS_DAMAGE] > 0; i++) {
         const struct run *r = &plan->runs[i];
         // No room for one more interval: that part stays lost, as it was.
         intervals_add(
@@ -241,6 +241,7 @@ uint64_t salvage_lane_give(const struct inspect *inspect, const struct salvage_p
             (struct mark){r->end, r->after.blocks[s], r->after.items[s], r->after.raw_bytes[s]}, &now, &added);
     }
     lane->accepted_before += added.items;
+    lane->replayed += added.items;
     return added.items;
 }
 
