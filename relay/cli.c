@@ -55,7 +55,8 @@ static const struct command {
      "check every byte of a spool; exit 0 sound, 1 damaged, 2 no spool"},
     {"spool salvage", cmd_spool_salvage, SALVAGE, "DIR", "save what is whole of a damaged spool into a new directory"},
     {"version", cmd_version, VERSION, "", "print the version"},
-    {"help", help, HELP, "[COMMAND|config]", "this list; `help config` explains every configuration key"},
+    {"help", help, HELP, "[COMMAND|config|findings]",
+     "this list; `help config` explains every configuration key, `help findings` what spool verify finds"},
 };
 
 enum {
@@ -241,6 +242,10 @@ static int help(const struct cli *cli)
 {
     if (cli->topic != NULL && strcmp(cli->topic, "config") == 0) {
         config_print_help(stdout);
+        return CLI_DONE;
+    }
+    if (cli->topic != NULL && strcmp(cli->topic, "findings") == 0) {
+        cli_spool_findings_help(stdout);
         return CLI_DONE;
     }
     if (cli->topic != NULL && strcmp(cli->topic, "spool") == 0) {

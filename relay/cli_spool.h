@@ -60,6 +60,9 @@ struct cli_progress cli_progress_new(const char *verb);
 void cli_progress_show(struct cli_progress *progress, uint64_t done_bytes, uint64_t total_bytes);
 void cli_progress_end(struct cli_progress *progress); // wipes the line
 
+// Every finding of `weir spool verify`, two lines each.
+void cli_spool_findings_help(FILE *out);
+
 // The verbs.
 int cmd_spool_stat(const struct cli *cli);
 int cmd_spool_list(const struct cli *cli);

@@ -131,6 +131,15 @@ static void summary(struct report *r, const struct verify_result *result, double
         blocks, (unsigned long long)result->segments, (unsigned long long)result->dead_letters, bytes, seconds, rate);
 }
 
+void cli_spool_findings_help(FILE *out)
+{
+    const struct verify_rule *rules;
+    size_t n = verify_rules(&rules);
+    for (size_t i = 0; i < n; i++)
+        fprintf(out, "%s  %-6s  %s\n              -> %s\n", rules[i].number,
+                rules[i].severity == VERIFY_DAMAGE ? "damage" : "note", rules[i].text, rules[i].todo);
+}
+
 int cmd_spool_verify(const struct cli *cli)
 {
     struct report r = {.cli = cli, .progress = cli_progress_new("verify")};

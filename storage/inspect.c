@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "storage/file_read.h"
 #include "storage/inspect_priv.h"
 #include "storage/spool_priv.h"
 
@@ -150,6 +151,8 @@ static int open_locked(struct inspect *inspect, struct weir_err *err)
     if (inspect->directory_fd < 0)
         return weir_fail(err, errno == ENOTDIR || errno == ENOENT ? WEIR_E_INVALID : WEIR_E_IO, "%s: %s",
                          inspect->directory, strerror(errno));
+    // A relay goes on trying for a while what the disk does not give. Somebody who looks wants to know it now.
+    file_read_patience = (struct file_read_patience){.tries = 1, .ns = 0};
     int code = take_lock(inspect, err); // first: what is looked at stays as it is
     if (code == WEIR_OK)
         code = read_directory(inspect, err);
@@ -188,6 +191,7 @@ void inspect_close(struct inspect *inspect)
     free(inspect->sources);
     free(inspect->lanes);
     free(inspect->intervals);
+    free(inspect->oldest_ns);
     weir_buf_free(&inspect->scratch);
     if (inspect->lock_fd >= 0)
         close(inspect->lock_fd);

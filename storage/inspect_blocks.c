@@ -314,6 +314,7 @@ int inspect_segment(struct inspect *inspect, size_t n, struct inspect_segment *o
     struct block_header h;
     struct segment_block block;
     segment_read_counts(source->read, &before, &after);
+    out->created_ns = segment_read_created_ns(source->read);
     out->end = source->end;
     if (segment_read_end(source->read) > source->limit) // what lies behind was never acknowledged
         inspect_counts_at(inspect, source->limit, &after, NULL);

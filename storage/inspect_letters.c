@@ -53,7 +53,7 @@ static int letters_open(const struct inspect *inspect, struct letters_file *f, s
     if (code == WEIR_OK)
         code = inspect_read_through(path, &bytes, err);
     if (code == WEIR_OK)
-        code = tree_check_file(path, TREE_CHECK_FOR_WRITING, err);
+        code = tree_check_file(path, err);
     if (code != WEIR_OK)
         return code;
     int rc = mdb_env_create(&f->env);

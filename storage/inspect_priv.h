@@ -38,6 +38,7 @@ struct inspect {
     struct lane_record *lanes; // by upstream and signal
     size_t lanes_n;
     struct spool_interval (*intervals)[INTERVALS_MAX]; // of each lane
+    uint64_t *oldest_ns;                               // of each lane
     uint64_t next_block;                               // and the counts before it: what the relay will go on with
     struct spool_counts counts;
 };

@@ -62,6 +62,23 @@ static int find_position(struct inspect *inspect, struct weir_err *err)
     return WEIR_OK;
 }
 
+// When the first block of each lane was received: now, since a callback that asks for a lane must not change which segment is open.
+static int find_oldest(struct inspect *inspect, struct weir_err *err)
+{
+    inspect->oldest_ns = calloc(inspect->lanes_n + 1, sizeof(*inspect->oldest_ns));
+    if (inspect->oldest_ns == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "%s: out of memory", inspect->directory);
+    for (size_t i = 0; i < inspect->lanes_n; i++) {
+        const struct lane_record *r = &inspect->lanes[i];
+        struct inspect_block block;
+        for (size_t k = 0; k < r->set.n && inspect->oldest_ns[i] == 0; k++)
+            if (inspect_block_next(inspect, r->signal, r->set.at[k].first.number, r->set.at[k].end.number, false,
+                                   &block, NULL) == WEIR_OK)
+                inspect->oldest_ns[i] = block.received_first_ns;
+    }
+    return WEIR_OK;
+}
+
 int inspect_state_load(struct inspect *inspect, struct weir_err *err)
 {
     struct weir_err why = {0};
@@ -84,7 +101,8 @@ int inspect_state_load(struct inspect *inspect, struct weir_err *err)
         for (size_t k = 0; k < inspect->lanes[i].set.n; k++)
             inspect->intervals[i][k] = (struct spool_interval){inspect->lanes[i].set.at[k].first.number,
                                                                inspect->lanes[i].set.at[k].end.number};
-    return find_position(inspect, err);
+    int code = find_position(inspect, err);
+    return code == WEIR_OK ? find_oldest(inspect, err) : code;
 }
 
 void inspect_state(struct inspect *inspect, struct inspect_state *out)
@@ -123,13 +141,6 @@ int inspect_lane(struct inspect *inspect, size_t n, struct inspect_lane *out)
                                  .intervals_n = r->set.n};
     memcpy(out->upstream, r->upstream, sizeof(out->upstream));
     lane_record_stats(r, &now, &out->stats);
-    struct inspect_block block;
-    for (size_t i = 0; i < r->set.n && pending.blocks > 0; i++) {
-        if (inspect_block_next(inspect, r->signal, r->set.at[i].first.number, r->set.at[i].end.number, false, &block,
-                               NULL) == WEIR_OK) {
-            out->stats.oldest_received_ns = block.received_first_ns;
-            break;
-        }
-    }
+    out->stats.oldest_received_ns = inspect->oldest_ns[n];
     return WEIR_OK;
 }

@@ -10,22 +10,34 @@ struct walk {
     struct inspect_source *source;
     uint64_t expected;          // number of the next block
     struct spool_counts counts; // before it
-    bool counts_known;
+    bool known[WEIR_SIGNALS];   // of that signal
+    bool all_known;             // stored bytes too
     struct weir_buf value;
     struct verify_finding damaged; // blocks in a row whose bodies are damaged; first == end: none
     char damaged_why[256];
 };
 
-// Whether counts have not gone back; *items is what lies between.
-static bool counts_between(const struct spool_counts *from, const struct spool_counts *to, uint64_t items[WEIR_SIGNALS])
+// Whether counts have not gone back from where the walk is; *items is what lies between, of signals whose counts are known.
+static bool counts_between(const struct walk *w, const struct spool_counts *to, uint64_t items[WEIR_SIGNALS])
 {
-    bool forward = to->stored_bytes >= from->stored_bytes;
+    const struct spool_counts *from = &w->counts;
+    bool forward = true;
     for (size_t i = 0; i < WEIR_SIGNALS; i++) {
+        if (!w->known[i])
+            continue;
         forward = forward && to->blocks[i] >= from->blocks[i] && to->items[i] >= from->items[i] &&
                   to->raw_bytes[i] >= from->raw_bytes[i];
         items[i] = to->items[i] > from->items[i] ? to->items[i] - from->items[i] : 0;
     }
     return forward;
+}
+
+static void know(struct walk *w, const struct spool_counts *counts)
+{
+    w->counts = *counts;
+    for (size_t i = 0; i < WEIR_SIGNALS; i++)
+        w->known[i] = true;
+    w->all_known = true;
 }
 
 static void flush_damaged(struct walk *w)
@@ -35,17 +47,14 @@ static void flush_damaged(struct walk *w)
     w->damaged.first = w->damaged.end = 0;
 }
 
-// Nothing holds [w->expected, number); the counts there are `counts` (NULL: not known).
-static void missing(struct walk *w, uint64_t number, const struct spool_counts *counts)
+// Nothing whole holds [w->expected, number); the counts there are `counts`. `file`: that it is damaged is why; else no file has them.
+static void missing(struct walk *w, uint64_t number, const struct spool_counts *counts, const char *file)
 {
-    struct verify_finding f = {.first = w->expected, .end = number};
-    f.items_known = counts != NULL && w->counts_known;
-    if (f.items_known && !counts_between(&w->counts, counts, f.items))
+    struct verify_finding f = {.file = file, .first = w->expected, .end = number, .items_known = true};
+    if (!counts_between(w, counts, f.items))
         verify_report(w->v, "W206", f, SIZE_MAX, "counts go back across the missing blocks");
-    if (verify_needed(w->v, &f))
-        verify_report(w->v, "W204", f, SIZE_MAX, "%s", "");
-    else
-        verify_report(w->v, "W205", f, SIZE_MAX, "%s", "");
+    const char *rule = file != NULL ? "W203" : verify_needed(w->v, &f) ? "W204" : "W205";
+    verify_report(w->v, rule, f, SIZE_MAX, "%s", "");
 }
 
 static void check_table(struct walk *w, const struct block_view *view)
@@ -100,14 +109,13 @@ static int check_block(struct walk *w, const struct segment_block *block, const 
     struct verify_finding here = {.file = w->source->file->name, .first = h->number, .end = h->number + 1};
     if (h->number > w->expected) {
         flush_damaged(w);
-        missing(w, h->number, &h->before);
-    } else if (w->counts_known && memcmp(&w->counts, &h->before, sizeof(w->counts)) != 0) {
+        missing(w, h->number, &h->before, w->expected >= w->source->file->first ? w->source->file->name : NULL);
+    } else if (w->all_known && memcmp(&w->counts, &h->before, sizeof(w->counts)) != 0) {
         verify_report(w->v, "W206", here, SIZE_MAX, "block %llu does not begin where the one before it ends",
                       (unsigned long long)h->number);
     }
-    w->counts = h->before;
+    know(w, &h->before);
     spool_counts_add(&w->counts, h);
-    w->counts_known = true;
     w->expected = h->number + 1;
     return check_body(w, block, h, err);
 }
@@ -115,25 +123,27 @@ static int check_block(struct walk *w, const struct segment_block *block, const 
 // Every page, in steps.
 static int check_pages(struct walk *w, struct weir_err *err)
 {
-    uint64_t cursor = 0, before, told = 0;
+    struct segment_read *read = w->source->read;
+    uint64_t cursor = 0, before, done, told = 0, bytes = w->source->file->bytes;
     struct weir_err why = {0};
+    int code;
     do {
         before = cursor;
-        int code = segment_read_verify(w->source->read, VERIFY_STEP_BYTES, &cursor, &why);
+        done = segment_read_verified_bytes(read);
+        code = segment_read_verify(read, VERIFY_STEP_BYTES, &cursor, &why);
         if (code == WEIR_E_NOMEM)
             return weir_fail(err, code, "%s", why.text);
-        if (code == WEIR_E_IO) {
-            verify_report(w->v, "W104",
-                          (struct verify_finding){
-                              .file = w->source->file->name, .first = w->source->file->first, .end = w->source->end},
-                          SIZE_MAX, "%s", why.text);
-            break;
-        }
-        uint64_t at = cursor < w->source->file->bytes ? cursor : w->source->file->bytes;
-        verify_progress(w->v, at > told ? at - told : 0);
-        told = at > told ? at : told;
-    } while (cursor != UINT64_MAX && cursor > before);
-    verify_progress(w->v, w->source->file->bytes - told);
+        done = segment_read_verified_bytes(read) - done;
+        done = done < bytes - told ? done : bytes - told;
+        told += done;
+        verify_progress(w->v, done);
+    } while (code != WEIR_E_IO && cursor != UINT64_MAX && (cursor != before || done > 0));
+    verify_progress(w->v, bytes - told);
+    if (code == WEIR_E_IO || code == WEIR_E_FORMAT)
+        verify_report(w->v, code == WEIR_E_IO ? "W104" : "W105",
+                      (struct verify_finding){
+                          .file = w->source->file->name, .first = w->source->file->first, .end = w->source->end},
+                      SIZE_MAX, "%s", why.text);
     return WEIR_OK;
 }
 
@@ -169,10 +179,9 @@ static int check_segment(struct walk *w, struct weir_err *err)
     if (s->file->first > w->expected) {
         struct spool_counts before, after;
         segment_read_counts(s->read, &before, &after);
-        missing(w, s->file->first, &before);
+        missing(w, s->file->first, &before, NULL);
         w->expected = s->file->first;
-        w->counts = before;
-        w->counts_known = true;
+        know(w, &before);
     }
     struct segment_block block;
     struct block_header h;
@@ -187,6 +196,7 @@ static int check_segment(struct walk *w, struct weir_err *err)
     struct verify_finding f = {.file = s->file->name, .first = s->file->first, .end = s->end};
     if (code == WEIR_E_IO)
         verify_report(w->v, "W104", f, SIZE_MAX, "%s", why.text);
+    f.items_known = true; // those that are damaged have their own findings
     if (segment_read_damage(s->read)[0] != '\0')
         verify_report(w->v, "W202", f, SIZE_MAX, "%s", segment_read_damage(s->read));
     uint64_t end = segment_read_end(s->read);
@@ -243,8 +253,9 @@ static void begin(struct walk *w)
     for (size_t i = 0; i < inspect->lanes_n; i++) {
         const struct interval_set *set = &inspect->lanes[i].set;
         enum weir_signal signal = inspect->lanes[i].signal;
-        if (set->n == 0 || set->at[0].first.number != w->expected)
+        if (set->n == 0 || (w->known[signal] && set->at[0].first.items >= w->counts.items[signal]))
             continue;
+        w->known[signal] = true;
         w->counts.blocks[signal] = set->at[0].first.blocks;
         w->counts.items[signal] = set->at[0].first.items;
         w->counts.raw_bytes[signal] = set->at[0].first.raw_bytes;
@@ -260,11 +271,11 @@ int verify_blocks(struct verify *v, struct weir_err *err)
     for (size_t i = 0; i < inspect->segments_n + inspect->asides_n && code == WEIR_OK; i++) {
         w.source = &inspect->sources[i];
         if (i == inspect->segments_n && w.expected < inspect->next_block)
-            missing(&w, inspect->next_block, &inspect->counts);
+            missing(&w, inspect->next_block, &inspect->counts, NULL);
         code = i < inspect->segments_n ? check_segment(&w, err) : check_aside(&w, err);
     }
     if (inspect->asides_n == 0 && code == WEIR_OK && w.expected < inspect->next_block)
-        missing(&w, inspect->next_block, &inspect->counts);
+        missing(&w, inspect->next_block, &inspect->counts, NULL);
     for (size_t i = 0; i < inspect->files_n; i++)
         if (inspect->files[i].kind == INSPECT_ASIDE && !inspect->files[i].is_segment)
             verify_report(v, "W103", (struct verify_finding){.file = inspect->files[i].name}, SIZE_MAX, "%s", "");

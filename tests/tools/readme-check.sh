@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
 # Every configuration key, metric, command and flag that weir has stands in README.md, and README.md names no key and no metric
 # that it has not. Keys, commands and flags are what the binary says; metrics are the rows of relay/metrics*.c.
+# The same for the findings of `weir spool verify`, each with its whole row.
 #   usage: readme-check.sh BUILD_DIR             exit 1 when anything is missing
 #          readme-check.sh BUILD_DIR --tables    prints the tables of keys and metrics that README.md may have
 set -euo pipefail
 b=$1 readme=README.md bad=0
 
 keys() { "$b/weir" print-config --keys; } # key<TAB>type<TAB>default<TAB>help
-commands() { "$b/weir" help | sed -nE 's/^  ([a-z-]+) .*/\1/p'; }
+commands() { "$b/weir" help | sed -nE 's/^  ([a-z-]+( [a-z]+)?)  .*/\1/p'; }
+findings() { # number<TAB>severity<TAB>text<TAB>what to do
+    "$b/weir" help findings | sed -nE 'N;s/^(W[0-9]+)  ([a-z]+) *  (.*)\n *-> (.*)/\1\t\2\t\3\t\4/p'
+}
 flags() {
     local command
-    for command in $(commands); do "$b/weir" "$command" --help; done | grep -oE -- '(^|[ ,])--[a-z][a-z-]+' |
+    while read -r command; do
+        # shellcheck disable=SC2086  # two words are a command and its verb
+        "$b/weir" $command --help
+    done < <(commands) | grep -oE -- '(^|[ ,])--[a-z][a-z-]+' |
         grep -oE -- '--[a-z-]+' | grep -vxE -- '--(help|usage|version)' | sort -u
 }
 metrics() { # name<TAB>labels<TAB>help, counters with their _total
@@ -26,6 +33,8 @@ if [ "${2-}" = --tables ]; then
     keys | awk -F'\t' '{ print "| `" $1 "` | " $2 " | " ($3 == "" ? "" : "`" $3 "`") " | " $4 " |" }'
     printf '\n| metric | labels | meaning |\n|---|---|---|\n'
     metrics | awk -F'\t' '{ print "| `" $1 "` | " $2 " | " $3 " |" }'
+    printf '\n| finding | | means | do |\n|---|---|---|---|\n'
+    findings | awk -F'\t' '{ print "| " $1 " | " $2 " | " $3 " | " $4 " |" }'
     exit 0
 fi
 
@@ -50,10 +59,12 @@ wanted key < <(keys | cut -f1)
 wanted metric < <(metrics | cut -f1)
 wanted command < <(commands | sed 's/^/weir /')
 wanted flag < <(flags)
+wanted finding < <(findings | awk -F'\t' '{ print "| " $1 " | " $2 " | " $3 " | " $4 " |" }')
 # What begins like a key and stands in backticks must be one, whole; a metric may have a histogram's ending.
 sections=$(keys | grep -oE '^[a-z_]+' | sort -u | paste -sd'|')
 # shellcheck disable=SC2016  # the backticks are README.md's
 stale key '`'"($sections)"'(\[\])?\.[a-z_.0-9]+`' < <(keys | sed 's/\t.*//;s/.*/`&`/')
+stale finding '^\| W[0-9]+' < <(findings | sed 's/^/| /;s/\t.*//')
 stale metric '\b(weir|process)_[a-z0-9_]*[a-z0-9]' < <(metrics | cut -f1 | sed 'p;s/$/_bucket/;p;s/_bucket$/_sum/;p;s/_sum$/_count/')
 [ $bad -eq 0 ] && echo "readme-check: README.md names them all"
 exit $bad
