@@ -176,6 +176,7 @@ run: $(B)/weir ## run weir here: make run UPSTREAM=http://127.0.0.1:4317 (its sp
 bench: $(B)/weir tools $(BENCHES) ## durable ingest and drain, beside the machine's own limits (minutes)
 	@WEIR_BUILD=$(B) /usr/bin/python3 tests/bench/bench.py $(BENCH_FLAGS)
 	@$(B)/tests/bench/bench_walk
+	@$(B)/tests/bench/bench_json
 	@$(B)/tests/bench/bench_spool
 
 # --- installation ---------------------------------------------------------------------------------------------------

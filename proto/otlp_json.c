@@ -37,26 +37,6 @@ struct writer {
 };
 
 // --- the wire -------------------------------------------------------------------------------------------------------
-static uint8_t wire_type_of(ProtobufCType type)
-{
-    switch (type) {
-    case PROTOBUF_C_TYPE_FIXED32:
-    case PROTOBUF_C_TYPE_SFIXED32:
-    case PROTOBUF_C_TYPE_FLOAT:
-        return WIRE_FIXED32;
-    case PROTOBUF_C_TYPE_FIXED64:
-    case PROTOBUF_C_TYPE_SFIXED64:
-    case PROTOBUF_C_TYPE_DOUBLE:
-        return WIRE_FIXED64;
-    case PROTOBUF_C_TYPE_STRING:
-    case PROTOBUF_C_TYPE_BYTES:
-    case PROTOBUF_C_TYPE_MESSAGE:
-        return WIRE_LEN;
-    default:
-        return WIRE_VARINT;
-    }
-}
-
 static int broken(struct writer *w, const struct frame *frame, const char *field, const char *what)
 {
     return weir_fail(w->err, WEIR_E_INVALID, "%s%s%s: %s", frame->message->short_name, *field ? "." : "", field, what);
@@ -79,7 +59,7 @@ static int find_fields(struct writer *w, struct frame *frame)
         }
         const ProtobufCFieldDescriptor *field = &message->fields[index];
         bool packed = field->label == PROTOBUF_C_LABEL_REPEATED && found.type == WIRE_LEN;
-        if (found.type != wire_type_of(field->type) && !packed)
+        if (found.type != otlp_wire_type(field->type) && !packed)
             return broken(w, frame, field->name, "wrong wire type");
         for (unsigned i = 0; i < message->n_fields && (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0; i++)
             if ((int)i != index && otlp_same_oneof(field, &message->fields[i]))
@@ -226,7 +206,7 @@ static int put_packed(struct writer *w, struct frame *frame, struct weir_slice p
 {
     const ProtobufCFieldDescriptor *field = &frame->message->fields[frame->index];
     const uint8_t *p = packed.data, *end = p + packed.len;
-    bool fixed = wire_type_of(field->type) == WIRE_FIXED64;
+    bool fixed = otlp_wire_type(field->type) == WIRE_FIXED64;
     while (p < end && w->text.code == WEIR_OK) {
         uint64_t value;
         if (fixed && end - p < 8)
@@ -320,7 +300,7 @@ static int write_repeated(struct writer *w, struct frame *frame)
     if (!frame->in_array)
         read_from(frame, frame->slots[frame->index].first);
     while (w->text.code == WEIR_OK && next_occurrence(frame, &found)) {
-        if (found.type == WIRE_LEN && wire_type_of(field->type) != WIRE_LEN) {
+        if (found.type == WIRE_LEN && otlp_wire_type(field->type) != WIRE_LEN) {
             int code = put_packed(w, frame, found.bytes);
             if (code != WEIR_OK)
                 return code;

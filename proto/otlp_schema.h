@@ -15,6 +15,12 @@ extern const ProtobufCMessageDescriptor *const otlp_requests[WEIR_SIGNALS];
 
 // Index in message->fields of the field with that number; -1: there is none.
 int otlp_field_index(const ProtobufCMessageDescriptor *message, uint32_t number);
+// The field of that name, in lowerCamelCase or as in the schema (OTLP.md J7); NULL: there is none. Keys mostly come in the schema's order:
+// *guess, 0 at first, is where to look, and moves behind what was found.
+const ProtobufCFieldDescriptor *otlp_field_by_json_name(const ProtobufCMessageDescriptor *message,
+                                                        struct weir_slice key, unsigned *guess);
+// enum wire_type of one value.
+uint8_t otlp_wire_type(ProtobufCType type);
 // Whether the two are members of one oneof. (`optional` fields are a oneof of one member.)
 bool otlp_same_oneof(const ProtobufCFieldDescriptor *a, const ProtobufCFieldDescriptor *b);
 // Whether its presence counts, whatever its value.

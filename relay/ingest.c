@@ -3,49 +3,19 @@
 #include "relay/ingest_priv.h"
 #include "relay/log.h"
 
-#include <inttypes.h>
 #include <math.h>
 
 const double ingest_ack_bounds[INGEST_ACK_BUCKETS] = {
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, (double)INFINITY};
 
-#define BUSY_TEXT           "too much data waits to become durable: try again shortly"
-#define PROMISE_AHEAD_BYTES (1024u * 1024u)
-#define SPARE_BUFFER_BYTES  (64u * 1024u)  // a spare request keeps at most so much
-#define FIRST_BUFFER_BYTES  (256u * 1024u) // a declared length is believed so far at once, the rest as it comes
+#define SPARE_BUFFER_BYTES (64u * 1024u) // a spare request keeps at most so much
 
 static inline void add(atomic_uint_fast64_t *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
-// --- budget -----------------------------------------------------------------------------------------------------------
-
-// Raises what is promised to this request to `bytes`. False: the budget has no room.
-static bool promise(struct request *request, uint64_t bytes)
-{
-    struct ingest_budget *budget = request->ingest->options.budget;
-    if (bytes <= request->promised_bytes)
-        return true;
-    uint64_t more = bytes - request->promised_bytes;
-    uint64_t before = atomic_fetch_add_explicit(&budget->promised, more, memory_order_relaxed);
-    if (before + more > budget->max_bytes) {
-        atomic_fetch_sub_explicit(&budget->promised, more, memory_order_relaxed);
-        return false;
-    }
-    request->promised_bytes = bytes;
-    return true;
-}
-
-// What a head declares is promised at once as far as ordinary requests go, so that the rest of a burst is refused before its bytes are
-// read; what lies beyond is promised as it comes: a head alone does not use up everybody's room.
-static bool promise_declared(struct request *request)
-{
-    return promise(request,
-                   request->declared_bytes < PROMISE_AHEAD_BYTES ? request->declared_bytes : PROMISE_AHEAD_BYTES);
-}
-
-// --- requests and decoders, reused ------------------------------------------------------------------------------------
+// --- requests, reused ------------------------------------------------------------------------------------
 
 static struct request *request_new(struct ingest *ingest, struct exchange *exchange)
 {
@@ -68,36 +38,11 @@ static struct request *request_new(struct ingest *ingest, struct exchange *excha
     return request;
 }
 
-static struct decoder *decoder_take(struct ingest *ingest, enum encoding encoding)
-{
-    uint32_t *count = &ingest->decoder_count[encoding];
-    if (*count == 0)
-        return decoder_new(encoding, ingest->options.max_request_bytes);
-    struct decoder *decoder = ingest->decoders[encoding][--*count];
-    decoder_reset(decoder, ingest->options.max_request_bytes);
-    return decoder;
-}
-
-static void decoder_give(struct request *request)
-{
-    struct ingest *ingest = request->ingest;
-    if (request->decoder == NULL)
-        return;
-    uint32_t *count = &ingest->decoder_count[request->encoding];
-    // Of the two that everybody uses: the others keep more memory, or little worth keeping.
-    bool usual = request->encoding == ENCODING_GZIP || request->encoding == ENCODING_ZSTD;
-    if (usual && *count < INGEST_SPARE_DECODERS)
-        ingest->decoders[request->encoding][(*count)++] = request->decoder;
-    else
-        decoder_free(request->decoder);
-    request->decoder = NULL;
-}
-
 void ingest_request_free(struct request *request)
 {
     struct ingest *ingest = request->ingest;
     loop_timer_clear(&request->deadline);
-    decoder_give(request);
+    ingest_decoder_give(request);
     atomic_fetch_sub_explicit(&ingest->options.budget->promised, request->promised_bytes, memory_order_relaxed);
     if (request->exchange != NULL)
         request->exchange->user = NULL;
@@ -214,25 +159,6 @@ static bool admits(struct ingest *ingest, enum refusal *why, const char **text)
     return false;
 }
 
-// HTTP with a Content-Length is promised its room now, gRPC at the message's prefix at the latest, anything else as it grows.
-static bool take_length(struct request *request, uint64_t length)
-{
-    uint64_t max = request->ingest->options.max_request_bytes;
-    uint64_t framing = request->transport == EXCHANGE_GRPC ? GRPC_PREFIX_LEN : 0;
-    request->declared_bytes = length > framing ? length - framing : 0;
-    if (request->declared_bytes > max) {
-        char text[128];
-        snprintf(text, sizeof(text), "the body has %" PRIu64 " bytes; the limit is %" PRIu64, length, max);
-        ingest_request_refuse(request, REFUSAL_TOO_LARGE, text);
-        return false;
-    }
-    if (!promise_declared(request)) {
-        ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
-        return false;
-    }
-    return true;
-}
-
 static void on_begin(void *ctx, struct exchange *exchange)
 {
     struct ingest *ingest = ingest_of(ctx, exchange);
@@ -255,101 +181,13 @@ static void on_begin(void *ctx, struct exchange *exchange)
         ingest_request_refuse(request, why, text);
         return;
     }
-    if (exchange->content_length != UINT64_MAX && !take_length(request, exchange->content_length))
+    if (exchange->content_length != UINT64_MAX && !ingest_take_length(request, exchange->content_length))
         return;
-    if (request->encoding != ENCODING_IDENTITY &&
-        (request->decoder = decoder_take(ingest, request->encoding)) == NULL) {
-        ingest_request_refuse(request, REFUSAL_INTERNAL, "out of memory");
+    if (!ingest_take_encoding(request))
         return;
-    }
     exchange->user = request;
     if (timeout_ns > 0)
         loop_timer_set(ingest->options.loop, &request->deadline, timeout_ns / 1000000, on_deadline);
-}
-
-// The prefix of a gRPC message is complete: size and compression are known (G9, G10, G14, G15).
-static bool take_prefix(struct request *request)
-{
-    const struct grpc_deframer *deframer = &request->deframer;
-    if (deframer->length > request->ingest->options.max_request_bytes) {
-        char text[128];
-        snprintf(text, sizeof(text), "the message has %" PRIu32 " bytes; the limit is %" PRIu64, deframer->length,
-                 request->ingest->options.max_request_bytes);
-        ingest_request_refuse(request, REFUSAL_TOO_LARGE, text);
-        return false;
-    }
-    if (deframer->compressed && request->encoding == ENCODING_IDENTITY) {
-        ingest_request_refuse(request, REFUSAL_FRAMING,
-                              "the message is marked compressed, but grpc-encoding names no encoding");
-        return false;
-    }
-    request->plain = !deframer->compressed;
-    request->declared_bytes = deframer->length;
-    if (!promise_declared(request)) {
-        ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
-        return false;
-    }
-    return true;
-}
-
-// Appends plain bytes, growing the buffer no further than the declared length needs.
-static bool append_plain(struct request *request, struct weir_slice data)
-{
-    size_t need = request->raw.len + data.len;
-    if (need > request->raw.cap) {
-        size_t cap = need + need / 2;
-        if (request->declared_bytes >= need &&
-            (cap > request->declared_bytes || request->declared_bytes <= FIRST_BUFFER_BYTES))
-            cap = request->declared_bytes;
-        if (!weir_buf_reserve(&request->raw, cap - request->raw.len))
-            return false;
-    }
-    return weir_buf_append(&request->raw, data.data, data.len);
-}
-
-static int decode_payload(struct request *request, struct weir_slice data, struct weir_err *err)
-{
-    uint64_t max = request->ingest->options.max_request_bytes;
-    request->wire_bytes += data.len;
-    // Also what decompresses to little or nothing: the limit holds on the wire, too (G14, P7).
-    if (request->wire_bytes > max)
-        return weir_fail(err, WEIR_E_LIMIT, "the request is larger than the limit of %" PRIu64 " bytes", max);
-    if (request->decoder == NULL || request->plain) {
-        if (!promise(request, request->raw.len + data.len))
-            return WEIR_E_FULL;
-        return append_plain(request, data) ? WEIR_OK : weir_fail(err, WEIR_E_NOMEM, "out of memory");
-    }
-    int rc = decoder_feed(request->decoder, data, &request->raw, err);
-    uint64_t needed = request->raw.len + decoder_held_bytes(request->decoder);
-    return rc == WEIR_OK && !promise(request, needed) ? WEIR_E_FULL : rc;
-}
-
-// What became of decoding. False: the request was refused and is gone.
-static bool is_decoded(struct request *request, int code, const struct weir_err *err)
-{
-    switch (code) {
-    case WEIR_OK:
-        return true;
-    case WEIR_E_LIMIT:
-        ingest_request_refuse(request, REFUSAL_TOO_LARGE, err->text);
-        break;
-    case WEIR_E_FULL:
-        ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
-        break;
-    case WEIR_E_INVALID:
-        ingest_request_refuse(request, REFUSAL_CORRUPT_ENCODING, err->text);
-        break;
-    default:
-        ingest_request_refuse(request, REFUSAL_INTERNAL, err->text);
-    }
-    return false;
-}
-
-// Bytes of the (possibly compressed) body. False: the request was refused and is gone.
-static bool take_payload(struct request *request, struct weir_slice data)
-{
-    struct weir_err err = {0};
-    return is_decoded(request, decode_payload(request, data, &err), &err);
 }
 
 static void on_data_grpc(void *ctx, struct exchange *exchange, struct weir_slice data)
@@ -363,16 +201,16 @@ static void on_data_grpc(void *ctx, struct exchange *exchange, struct weir_slice
             ingest_request_refuse(request, REFUSAL_FRAMING, err.text);
             return;
         }
-        if (!had_prefix && request->deframer.prefix_len == GRPC_PREFIX_LEN && !take_prefix(request))
+        if (!had_prefix && request->deframer.prefix_len == GRPC_PREFIX_LEN && !ingest_take_prefix(request))
             return;
-        if (payload.len > 0 && !take_payload(request, payload))
+        if (payload.len > 0 && !ingest_take_payload(request, payload))
             return;
     }
 }
 
 static void on_data_http(void *ctx, struct exchange *exchange, struct weir_slice data)
 {
-    take_payload(exchange->user, data);
+    ingest_take_payload(exchange->user, data);
 }
 
 static void on_end(void *ctx, struct exchange *exchange)
@@ -383,10 +221,8 @@ static void on_end(void *ctx, struct exchange *exchange)
         ingest_request_refuse(request, REFUSAL_FRAMING, err.text);
         return;
     }
-    if (request->decoder != NULL && !request->plain &&
-        !is_decoded(request, decoder_finish(request->decoder, &request->raw, &err), &err))
+    if (!ingest_take_end(request))
         return;
-    decoder_give(request);
     struct otlp_walk_options options = {.pass_bad_utf8 = request->ingest->options.pass_bad_utf8};
     struct otlp_summary summary;
     if (otlp_walk(request->signal, request->raw.data, request->raw.len, &options, &summary, &err) != WEIR_OK) {

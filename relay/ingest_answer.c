@@ -90,11 +90,10 @@ static bool read_head_http(const struct exchange *exchange, struct request *requ
     if (!equals(exchange->method, "POST"))
         return refuse(why, REFUSAL_METHOD, err, "only POST is allowed here", exchange->method);
     struct weir_slice type = value_of(exchange, "content-type");
-    if (is_json(exchange))
-        return refuse(why, REFUSAL_CONTENT_TYPE, err, "OTLP/JSON is not supported yet: send application/x-protobuf",
+    request->json = is_json(exchange);
+    if (!request->json && !equals_any_case(media_type(type), "application/x-protobuf"))
+        return refuse(why, REFUSAL_CONTENT_TYPE, err, "content-type must be application/x-protobuf or application/json",
                       type);
-    if (!equals_any_case(media_type(type), "application/x-protobuf"))
-        return refuse(why, REFUSAL_CONTENT_TYPE, err, "content-type must be application/x-protobuf", type);
     struct weir_slice encoding = value_of(exchange, "content-encoding");
     if (!encoding_by_name(ENCODING_OF_HTTP, (const char *)encoding.data, encoding.len, &request->encoding))
         return refuse(why, REFUSAL_ENCODING, err, "unsupported content-encoding", encoding);
@@ -131,8 +130,13 @@ void ingest_answer_ok(struct exchange *exchange)
                                                             .trailer_count = 1});
         return;
     }
-    const struct exchange_header headers[] = {HEADER_TEXT("content-type", "application/x-protobuf")};
-    exchange_answer(exchange, &(struct exchange_answer){.http_status = 200, .headers = headers, .header_count = 1});
+    bool json = is_json(exchange); // the answer is of the request's kind (P16, J17)
+    const struct exchange_header headers[] = {
+        HEADER_TEXT("content-type", json ? "application/json" : "application/x-protobuf")};
+    exchange_answer(exchange, &(struct exchange_answer){.http_status = 200,
+                                                        .headers = headers,
+                                                        .header_count = 1,
+                                                        .body = {(const uint8_t *)"{}", json ? 2 : 0}});
 }
 
 // Trailers-Only, with the delay in both trailers that clients look at (G20-G23).
@@ -174,7 +178,13 @@ static void status_body(const struct exchange *exchange, const struct refusal_ro
                         struct weir_buf *body)
 {
     if (is_json(exchange)) {
-        json_t *object = json_pack("{s:i, s:s}", "code", row->grpc_status, "message", text);
+        char delay[24];
+        snprintf(delay, sizeof(delay), "%u.%03us", row->retry_after_ms / 1000, row->retry_after_ms % 1000);
+        json_t *details = row->retry_after_ms == 0
+                              ? json_array()
+                              : json_pack("[{s:s, s:s}]", "@type", "type.googleapis.com/google.rpc.RetryInfo",
+                                          "retryDelay", delay); // J18
+        json_t *object = json_pack("{s:i, s:s, s:o}", "code", row->grpc_status, "message", text, "details", details);
         char *json = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
         if (json != NULL)
             weir_buf_append(body, json, strlen(json));

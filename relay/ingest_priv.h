@@ -19,6 +19,7 @@ struct request {
     enum weir_signal signal;
     enum encoding encoding;        // announced
     struct grpc_deframer deframer; // gRPC
+    bool json;                     // the body is OTLP/JSON: `raw` is, until it has come in whole
     bool plain;                    // the message is not compressed whatever was announced (G9)
     struct decoder *decoder;       // borrowed from the ingest while the body comes in; NULL for plain
     struct weir_buf raw;           // the decoded request, until it is in the open block
@@ -80,6 +81,19 @@ void ingest_request_free(struct request *request);
 // Answers (when somebody still waits), counts and frees.
 void ingest_request_refuse(struct request *request, enum refusal why, const char *text);
 void ingest_request_accept(struct request *request);
+
+// ingest_body.c -------------------------------------------------------------------------------------------------------------
+// Each returns false when it refused the request, which is gone then.
+// HTTP with a Content-Length is promised its room now, gRPC at the message's prefix at the latest, anything else as it grows.
+bool ingest_take_length(struct request *request, uint64_t length);
+bool ingest_take_encoding(struct request *request);
+// The prefix of a gRPC message is complete: size and compression are known (G9, G10, G14, G15).
+bool ingest_take_prefix(struct request *request);
+// Bytes of the (possibly compressed) body.
+bool ingest_take_payload(struct request *request, struct weir_slice data);
+// The body has come in whole: afterwards `raw` is protobuf.
+bool ingest_take_end(struct request *request);
+void ingest_decoder_give(struct request *request);
 
 // ingest_batch.c --------------------------------------------------------------------------------------------------------------
 int ingest_batch_init(struct ingest *ingest);

@@ -91,13 +91,9 @@ def test_wrong_methods(box, relay):
 
 
 def test_wrong_content_types(box, relay):
-    for kind in ("application/json", "text/plain", "application/protobuf", ""):
+    for kind in ("application/jsonl", "text/plain", "application/protobuf", ""):
         answer = probe(relay.http, "http", "/v1/traces", b"", box, header=f"content-type:{kind}")
-        assert answer["http_status"] == 415
-        if kind == "application/json":
-            assert answer["headers"]["content-type"] == "application/json" and b'"message"' in answer["body"]
-        else:
-            refused_http(answer, 415, 3)
+        refused_http(answer, 415, 3)
     for kind in ("APPLICATION/X-PROTOBUF", "application/x-protobuf; charset=utf-8"):
         assert probe(relay.http, "http", "/v1/traces", b"", box, header=f"content-type: {kind}")["http_status"] == 200
     for kind in ("application/grpc-web", "application/x-protobuf", "application/json"):
