@@ -163,7 +163,9 @@ void spool_reader_free(struct spool_reader *reader);
 // number below which there is certainly none, so that the caller can settle [from, *skip_to) with an empty outcome and a lane
 // without data never holds a segment. WEIR_E_CORRUPT: what lies in [from, *skip_to) is damaged or missing: the caller enters it
 // by spool_lane_lost and goes on from *skip_to (what every lane has passed is skipped, not missing). WEIR_E_NOMEM, WEIR_E_IO:
-// try again later (a place that the disk keeps refusing counts as damaged in the end). Nothing is held afterwards: the view has a copy.
+// try again later (a place that the disk keeps refusing counts as damaged in the end). WEIR_E_FORMAT: a newer version wrote it: it is no
+// damage and stays where it is, and nothing behind it is read until that version runs here again. Nothing is held afterwards: the view has a
+// copy.
 // Sequential use is fast: the segment stays open and read ahead, what is behind is dropped from memory.
 int spool_reader_next(struct spool_reader *reader, enum weir_signal signal, uint64_t from, uint64_t end,
                       struct block_view *view, uint64_t *skip_to, struct weir_err *err);
