@@ -146,7 +146,7 @@ powercut: $(B)/tests/powercut/powercut ## POWERCUT_CUTS=10000 power cuts of a sp
 	@$< --lies && $< $(POWERCUT_CUTS)
 powercut-test: POWERCUT_CUTS := 600
 powercut-test: powercut ## the same with 600 cuts
-interop: $(B)/weir tools ## the OpenTelemetry JS SDK through weir, item by item (npm fetches the SDK into build/interop)
+interop: $(B)/weir tools $(B)/tests/unit/dump_otlp_json ## the JS SDK through weir, item by item; the Collector reads our OTLP/JSON (npm and go fetch them into build/interop)
 	@WEIR_BUILD=$(B) tests/interop/run.sh
 $(B)/tests/slow_fdatasync.so: tests/tools/slow_fdatasync.c
 	$(call say,CC,$@)

@@ -53,6 +53,8 @@ static const struct command {
      "list a spool's files and segments, or its blocks, lanes, dead letters"},
     {"spool verify", cmd_spool_verify, VERIFY, "DIR",
      "check every byte of a spool; exit 0 sound, 1 damaged, 2 no spool"},
+    {"spool export", cmd_spool_export, EXPORT, "DIR",
+     "write what is stored as OTLP/JSON lines, which a collector's otlpjsonfile receiver reads"},
     {"spool salvage", cmd_spool_salvage, SALVAGE, "DIR", "save what is whole of a damaged spool into a new directory"},
     {"version", cmd_version, VERSION, "", "print the version"},
     {"help", help, HELP, "[COMMAND|config|findings]",
@@ -82,6 +84,8 @@ enum {
     OPT_SHOW_DEAD_LETTERS,
     OPT_TO,
     OPT_YES,
+    OPT_LANE,
+    OPT_OUTPUT = 'o',
 };
 
 static const struct option_row {
@@ -119,9 +123,15 @@ static const struct option_row {
      {"blocks", OPT_SHOW_BLOCKS, "A-B", OPTION_ARG_OPTIONAL, "list blocks, or those with numbers from A to B", 0}},
     {LIST, {"lanes", OPT_SHOW_LANES, NULL, 0, "list what each upstream has still to get", 0}},
     {LIST, {"dead-letters", OPT_SHOW_DEAD_LETTERS, NULL, 0, "list what upstreams would not take", 0}},
-    {LIST, {"signal", OPT_SIGNAL, "SIGNAL", 0, "only traces, metrics, logs or profiles", 0}},
-    {LIST, {"since", OPT_SINCE, "TIME", 0, "only what was received since then: RFC 3339, or -2h for two hours ago", 0}},
-    {LIST, {"until", OPT_UNTIL, "TIME", 0, "only what was received before", 0}},
+    {LIST | EXPORT, {"signal", OPT_SIGNAL, "SIGNAL", 0, "only traces, metrics, logs or profiles", 0}},
+    {LIST | EXPORT,
+     {"since", OPT_SINCE, "TIME", 0, "only what was received since then: RFC 3339, or -2h for two hours ago", 0}},
+    {LIST | EXPORT, {"until", OPT_UNTIL, "TIME", 0, "only what was received before", 0}},
+    {EXPORT, {"blocks", OPT_BLOCKS, "A-B", 0, "only blocks with numbers from A to B, both included", 0}},
+    {EXPORT, {"upstream", OPT_LANE, "NAME", 0, "only what that upstream has still to get", 0}},
+    {EXPORT, {"dead-letters", OPT_SHOW_DEAD_LETTERS, NULL, 0, "what upstreams would not take, instead", 0}},
+    {EXPORT, {"output", OPT_OUTPUT, "FILE", 0, "write there (made for its owner alone) instead of to stdout", 0}},
+    {EXPORT, {"json", OPT_JSON, NULL, 0, "the account on stderr as a JSON object", 0}},
 };
 
 // What the parser functions of one command share.
@@ -184,6 +194,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         {OPT_SHOW_DEAD_LETTERS, NULL, &cli->show_dead_letters},
         {OPT_TO, &cli->to, NULL},
         {OPT_YES, NULL, &cli->yes},
+        {OPT_LANE, &cli->upstream, NULL},
+        {OPT_OUTPUT, &cli->output, NULL},
     };
     for (size_t i = 0; i < WEIR_COUNT(simple); i++) {
         if (simple[i].key != key)

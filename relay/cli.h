@@ -21,15 +21,17 @@ struct cli {
     struct config_input input; // --config, --upstream, --spool, --grpc, --http, --admin, --set
     const char *admin_url;     // status, replay: --admin, or http://127.0.0.1:9464
     bool json, watch;          // status, replay: --json; status: --watch
-    const char *upstream;      // replay: UPSTREAM
-    const char *since, *until, *blocks, *signal, *token_file; // replay, spool list: the options of these names, or NULL
-    bool dry_run;                                             // replay: --dry-run
-    bool keys;                                                // print-config: --keys
-    const char *directory;                                    // spool VERB: DIR
-    bool show_blocks, show_lanes, show_dead_letters;          // spool list: --blocks, --lanes, --dead-letters
-    const char *to;                                           // spool salvage: --to
-    bool yes;                                                 // spool salvage: --yes
-    const char *topic;                                        // help: what about, or NULL
+    const char *upstream;      // replay: UPSTREAM; spool export: --upstream
+    const char *output;        // spool export: --output, or NULL
+    const char *since, *until, *blocks, *signal,
+        *token_file;       // replay, spool list, spool export: the options of these names, or NULL
+    bool dry_run;          // replay: --dry-run
+    bool keys;             // print-config: --keys
+    const char *directory; // spool VERB: DIR
+    bool show_blocks, show_lanes, show_dead_letters; // spool list, export: --blocks, --lanes, --dead-letters
+    const char *to;                                  // spool salvage: --to
+    bool yes;                                        // spool salvage: --yes
+    const char *topic;                               // help: what about, or NULL
     const char *upstreams[CONFIG_MAX_UPSTREAMS];
     const char *sets[CLI_MAX_SETS];
 };

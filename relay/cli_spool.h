@@ -67,6 +67,7 @@ void cli_spool_findings_help(FILE *out);
 int cmd_spool_stat(const struct cli *cli);
 int cmd_spool_list(const struct cli *cli);
 int cmd_spool_verify(const struct cli *cli);
+int cmd_spool_export(const struct cli *cli);
 int cmd_spool_salvage(const struct cli *cli);
 
 #endif
