@@ -66,20 +66,23 @@ bool catalog_add(struct spool *spool, struct segment *segment)
     return room;
 }
 
-void catalog_remove(struct spool *spool, struct segment *segment)
+bool catalog_remove(struct spool *spool, struct segment *segment)
 {
     pthread_mutex_lock(&spool->lock);
-    for (size_t i = 0; i < spool->segments_n; i++) {
+    assert(segment->refs > 0);
+    bool there = !segment->removed;
+    for (size_t i = 0; i < spool->segments_n && there; i++) {
         if (spool->segments[i] != segment)
             continue;
         spool->segments_n--;
         memmove(spool->segments + i, spool->segments + i + 1, (spool->segments_n - i) * sizeof(spool->segments[0]));
-        assert(segment->refs > 0);
         segment->removed = true;
-        spool->damaged_known -= segment->damaged;
+        spool->damaged_known -= segment->damaged; // it is about to be set aside
+        spool->aside_files += segment->damaged;
         break;
     }
     pthread_mutex_unlock(&spool->lock);
+    return there;
 }
 
 struct segment *catalog_pin(struct spool *spool, uint64_t number, uint64_t *limit)

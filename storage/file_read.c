@@ -52,6 +52,13 @@ void file_read_close(struct file_read *file)
     file->fd = -1;
 }
 
+void file_read_measure(struct file_read *file)
+{
+    struct stat st;
+    if (fstat(file->fd, &st) == 0)
+        file->bytes = (uint64_t)st.st_size;
+}
+
 static bool is_place(const struct place *p, const struct file_read *file, uint64_t offset)
 {
     return p->failures > 0 && p->inode == file->inode && p->device == file->device && p->offset == offset;

@@ -21,7 +21,7 @@ extern struct file_read_patience file_read_patience; // for tests to shorten, be
 
 struct file_read {
     int fd;
-    uint64_t bytes; // when it was opened
+    uint64_t bytes; // when it was measured last
     dev_t device;
     ino_t inode;
     const char *path;    // the caller's
@@ -30,6 +30,8 @@ struct file_read {
 // Opens a regular file, without following a link. WEIR_E_NOT_FOUND, WEIR_E_IO, WEIR_E_CORRUPT: no regular file.
 int file_read_open(struct file_read *file, const char *path, struct weir_err *err);
 void file_read_close(struct file_read *file);
+// Looks at its length again.
+void file_read_measure(struct file_read *file);
 // All of [offset, offset + len), or: WEIR_E_CORRUPT: the file ends before, or the disk has failed at this place often enough; WEIR_E_IO: try
 // again later. Failures are remembered for all descriptors of one file. Any thread.
 int file_read_at(struct file_read *file, void *out, size_t len, uint64_t offset, struct weir_err *err);

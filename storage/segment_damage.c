@@ -68,17 +68,15 @@ static void segment_give_up(struct segment *segment, bool gone, const char *why)
     char name[64], text[1024];
     segment_name(segment, name);
     uint64_t end = segment_border(segment);
-    // When two threads find it at once, the second rename fails, which is as well.
-    atomic_store(&spool->look_wanted, true);
+    // Two threads may find it at once; and one that was unlinked meanwhile is not missed.
+    if (!catalog_remove(spool, segment))
+        return;
     bool aside = !gone && spool_set_aside(spool, name, NULL) == WEIR_OK;
     pthread_mutex_lock(&spool->lock);
-    bool told = segment->removed;
     spool->set_aside += aside;
     spool->aside_files += aside;
     pthread_mutex_unlock(&spool->lock);
-    catalog_remove(spool, segment);
-    if (told)
-        return;
+    atomic_store(&spool->look_wanted, true);
     snprintf(text, sizeof(text), "%s: %.400s. All of its %llu block numbers are lost. %s%s%s", name, why,
              (unsigned long long)(end - segment->first), aside ? "It is kept as " : "The file ",
              aside ? name : "is not there", aside ? ".damaged for a person to look at" : "");
@@ -145,13 +143,8 @@ void segment_remove_file(struct segment *segment)
     pthread_mutex_unlock(&spool->lock);
     catalog_remove(spool, segment); // nobody new pins it
     if (damaged) {
-        // Should that fail, it is found, and passed, at the next start.
+        spool_set_aside(spool, name, NULL); // should that fail, it is found, and passed, at the next start
         atomic_store(&spool->look_wanted, true);
-        bool aside = spool_set_aside(spool, name, NULL) == WEIR_OK;
-        pthread_mutex_lock(&spool->lock);
-        spool->set_aside += aside;
-        spool->aside_files += aside;
-        pthread_mutex_unlock(&spool->lock);
         return;
     }
     int fd = open(path, O_RDWR | O_CLOEXEC);

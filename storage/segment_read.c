@@ -82,6 +82,7 @@ static int scanned_ends(struct segment_read *r, struct weir_err *err)
 static int search(struct segment_read *r, const char *why, struct weir_err *err)
 {
     struct segment_scan scan;
+    file_read_measure(&r->file); // it may have been cut since
     int code = segment_scan_file(&r->file, r->first, r->end_sure ? r->end : UINT64_MAX, atomic_load(&r->file.refused),
                                  &scan, err);
     if (code != WEIR_OK) {

@@ -203,8 +203,8 @@ struct segment *segment_new(struct spool *spool, uint64_t first);
 void segment_free(struct segment *segment);
 // Adds it in order of `first`. An entry with the same number must be gone.
 bool catalog_add(struct spool *spool, struct segment *segment);
-// By someone who has it pinned: nobody new pins it, and it is freed with the last pin.
-void catalog_remove(struct spool *spool, struct segment *segment);
+// By someone who has it pinned: nobody new pins it, and it is freed with the last pin. False: somebody else did so before.
+bool catalog_remove(struct spool *spool, struct segment *segment);
 // Pins the segment that `number` falls in: the last that begins at or before it. *limit: where the next begins, UINT64_MAX for the last
 // one; whatever the segment holds from there on does not count. NULL: before the first segment, *limit is its number.
 struct segment *catalog_pin(struct spool *spool, uint64_t number, uint64_t *limit);
