@@ -8,6 +8,41 @@
 
 #define MIB (1024ull * 1024)
 
+static bool open_lane(struct driver *d, unsigned i, enum spool_start start, char *why)
+{
+    struct weir_err err = {0};
+    struct promise p = {.kind = PROMISE_MAYBE, .lane = (uint8_t)i};
+    if (start == SPOOL_START_OLDEST)
+        world_promise(d->world, &p);
+    if (spool_lane_open(d->spool, world_upstreams[i / WEIR_SIGNALS], (enum weir_signal)(i % WEIR_SIGNALS), start,
+                        &d->lane[i], &err) != WEIR_OK)
+        FAIL("lane cannot be opened: %.300s", err.text);
+    p.kind = PROMISE_LANE;
+    world_promise(d->world, &p);
+    if (start != SPOOL_START_OLDEST)
+        return true;
+    struct lane_found *f = calloc(1, sizeof(*f));
+    assert(f != NULL);
+    bool good = driver_read_lane(d, i, f, why);
+    p.kind = PROMISE_FOUND;
+    for (p.seed = 0; p.seed < d->world->seeds && good; p.seed++)
+        if (f->found[p.seed])
+            world_promise(d->world, &p);
+    p.kind = PROMISE_SURE;
+    world_promise(d->world, &p);
+    free(f);
+    return good;
+}
+
+bool driver_open_upstream(struct driver *d, unsigned upstream, enum spool_start start, char *why)
+{
+    for (unsigned i = 0; i < WEIR_SIGNALS; i++)
+        if (!open_lane(d, upstream * WEIR_SIGNALS + i, start, why))
+            return false;
+    d->absent &= (uint8_t) ~(1u << upstream);
+    return true;
+}
+
 bool driver_open(struct driver *d, const char *directory, char *why)
 {
     const struct profile *p = d->profile;
@@ -25,14 +60,16 @@ bool driver_open(struct driver *d, const char *directory, char *why)
     }
     clock_settle();
     d->reader = spool_reader_new(d->spool);
-    for (unsigned i = 0; i < WORLD_LANES; i++) {
-        if (spool_lane_open(d->spool, world_upstreams[i / WEIR_SIGNALS], (enum weir_signal)(i % WEIR_SIGNALS),
-                            SPOOL_START_NOW, &d->lane[i], &err) != WEIR_OK) {
-            snprintf(why, WHY_BYTES, "lane cannot be opened: %.300s", err.text);
+    for (unsigned u = 0; u < WORLD_UPSTREAMS; u++) {
+        bool here = (d->absent >> u & 1) == 0;
+        for (unsigned i = 0; i < WEIR_SIGNALS && !here; i++) {
+            d->lane[u * WEIR_SIGNALS + i] = NULL;
+            world_promise(d->world, &(struct promise){.kind = PROMISE_LEAVE, .lane = (uint8_t)(u * WEIR_SIGNALS + i)});
+        }
+        if (here && !driver_open_upstream(d, u, SPOOL_START_NOW, why)) {
             driver_close(d);
             return false;
         }
-        world_promise(d->world, &(struct promise){.kind = PROMISE_LANE, .lane = (uint8_t)i});
     }
     why[0] = '\0';
     if (p->patient)
@@ -110,7 +147,41 @@ bool driver_append(struct driver *d, struct dice *dice, unsigned n, uint8_t stre
     return waiting.refused == 0;
 }
 
-// --- delivering ------------------------------------------------------------------------------------------------------------
+// --- reading and delivering ------------------------------------------------------------------------------------------------------------
+
+bool driver_read_lane(struct driver *d, unsigned lane, struct lane_found *out, char *why)
+{
+    struct spool_interval in[128];
+    size_t n = spool_lane_intervals(d->lane[lane], in, WEIR_COUNT(in));
+    uint32_t last[256];
+    memset(last, 0xff, sizeof(last));
+    for (size_t i = 0; i < n; i++) {
+        uint64_t from = in[i].first, skip_to;
+        struct block_view view;
+        struct weir_err err = {0};
+        int code;
+        while ((code = spool_reader_next(d->reader, (enum weir_signal)(lane % WEIR_SIGNALS), from, in[i].end, &view,
+                                         &skip_to, &err)) == WEIR_OK) {
+            uint32_t seed = world_recognize(d->world, &view, why, WHY_BYTES);
+            uint64_t number = view.number;
+            block_view_release(&view);
+            if (seed == UINT32_MAX)
+                return false;
+            uint8_t stream = d->world->seed[seed].stream;
+            if (out->found[seed])
+                FAIL("block %u is there twice", seed);
+            if (last[stream] != UINT32_MAX && last[stream] > seed)
+                FAIL("block %u comes after block %u", seed, last[stream]);
+            last[stream] = seed;
+            out->found[seed] = true;
+            out->items += world_items(seed);
+            from = number + 1;
+        }
+        if (code != WEIR_E_AGAIN)
+            FAIL("lane %u: block %llu on cannot be read: %.300s", lane, (ull)from, err.text);
+    }
+    return true;
+}
 
 static bool bury(struct driver *d, unsigned lane, uint32_t seed, uint64_t number)
 {
@@ -139,7 +210,7 @@ static bool bury(struct driver *d, unsigned lane, uint32_t seed, uint64_t number
 bool driver_deliver(struct driver *d, unsigned lane, unsigned most, struct dice *dice, char *why)
 {
     struct spool_interval in;
-    for (unsigned n = 0; n < most && spool_lane_intervals(d->lane[lane], &in, 1) > 0; n++) {
+    for (unsigned n = 0; d->lane[lane] != NULL && n < most && spool_lane_intervals(d->lane[lane], &in, 1) > 0; n++) {
         struct block_view view;
         struct weir_err err = {0};
         uint64_t skip_to = 0;

@@ -8,13 +8,21 @@
 
 #define APPENDERS 2u
 
-// Every fourth run has free threads.
+// Of sixteen runs four have free threads, one has segments so large that they are removed in steps, and one a small spool.
 struct profile run_profile(uint64_t seed)
 {
     struct dice dice = {mix4(seed, 0, 0, 11)};
     struct profile p = {.max_mib = 64, .segment_mib = 1};
     p.free_threads = seed % 4 == 3;
     p.block_bytes_max = 20000 + (uint32_t)roll(&dice, 180000);
+    if (seed % 16 == 5) {
+        p.max_mib = 256;
+        p.segment_mib = 20;
+        p.block_bytes_max = 3000000;
+    }
+    p.small = seed % 16 == 6;
+    if (p.small)
+        p.max_mib = 9 + roll(&dice, 4);
     return p;
 }
 
@@ -26,31 +34,35 @@ static bool deliver_all(struct driver *d, struct dice *dice, char *why)
     return true;
 }
 
-static bool reopen(struct driver *d, const char *directory, char *why)
+static bool reopen(struct driver *d, const char *directory, struct dice *dice, char *why)
 {
     driver_close(d);
     world_promise(d->world, &(struct promise){.kind = PROMISE_SYNC});
+    if (roll(dice, 3) == 0)
+        d->absent ^= 2; // beta leaves the configuration, or comes back
     return driver_open(d, directory, why);
 }
 
 static bool step(struct driver *d, const char *directory, struct dice *dice, char *why)
 {
     uint64_t what = roll(dice, 100);
-    if (what < 42) {
-        if (!driver_append(d, dice, 1 + (unsigned)roll(dice, 4), 0))
+    if (what < 38) {
+        if (!driver_append(d, dice, 1 + (unsigned)roll(dice, 4), 0) && !d->profile->small)
             return snprintf(why, WHY_BYTES, "an append was refused"), false;
-    } else if (what < 66) {
+    } else if (what < 60) {
         unsigned lane = (unsigned)roll(dice, WORLD_LANES);
         return driver_deliver(d, lane, 1 + (unsigned)roll(dice, 20), dice, why);
-    } else if (what < 71) {
+    } else if (what < 70) {
         return deliver_all(d, dice, why);
-    } else if (what < 79) {
+    } else if (what < 77) {
         if (!driver_sync(d))
             return snprintf(why, WHY_BYTES, "the state could not be made durable"), false;
+    } else if (what < 80 && (d->absent & 4)) { // gamma is new
+        return driver_open_upstream(d, 2, roll(dice, 3) == 0 ? SPOOL_START_NOW : SPOOL_START_OLDEST, why);
     } else if (what < 96) {
         clock_tick(100 + roll(dice, 1000));
     } else {
-        return reopen(d, directory, why);
+        return reopen(d, directory, dice, why);
     }
     return true;
 }
@@ -102,14 +114,15 @@ bool run_workload(const struct profile *profile, uint64_t seed, const char *dire
 {
     struct driver d = {.world = world, .profile = profile};
     struct dice dice = {mix4(seed, 0, 0, 12)};
+    d.absent = roll(&dice, 2) == 0 ? 4 : 0;
     clock_seed(seed);
     clock_free_running(profile->free_threads);
     if (!driver_open(&d, directory, why))
         return false;
     bool good = true;
     if (profile->free_threads)
-        good = work_freely(&d, &dice, why) && reopen(&d, directory, why) && work_freely(&d, &dice, why);
-    uint64_t steps = 25 + roll(&dice, 60);
+        good = work_freely(&d, &dice, why) && reopen(&d, directory, &dice, why) && work_freely(&d, &dice, why);
+    uint64_t steps = 30 + roll(&dice, 80);
     for (uint64_t i = 0; i < steps && good && !profile->free_threads; i++)
         good = step(&d, directory, &dice, why);
     if (d.spool != NULL)

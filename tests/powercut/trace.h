@@ -12,7 +12,10 @@
 enum promise_kind {
     PROMISE_APPEND,    // a block is handed over: it may be there from now on
     PROMISE_ACK,       // it is there from now on
-    PROMISE_LANE,      // the lane exists and gets every block that is handed over from now on
+    PROMISE_MAYBE,     // the lane may exist from now on, with any of the blocks there are
+    PROMISE_LANE,      // it exists, and gets every block that is handed over from now on
+    PROMISE_SURE,      // what it was found to have was noted: it has no other
+    PROMISE_LEAVE,     // it gets no more blocks, and keeps what it has
     PROMISE_SETTLE,    // a block may have left the lane from now on
     PROMISE_SYNC,      // what was settled so far has left
     PROMISE_LETTER,    // a dead letter may be there from now on

@@ -61,14 +61,25 @@ static void apply_replay(struct world *w, const struct promise *p)
 static void apply_seen(struct world *w, const struct promise *p)
 {
     uint8_t *state = &w->in_lane[p->lane][p->seed];
+    *state &= (uint8_t)~UNSURE;
     if (p->kind == PROMISE_FOUND) {
         w->acked += !w->seed[p->seed].acked;
         w->seed[p->seed].acked = true;
-        *state = (uint8_t)((*state & ~(MAY_LACK | BURIED)) | MAY_HAVE);
+        *state = (uint8_t)((*state & ~(MAY_LACK | BURIED)) | OWED | MAY_HAVE);
     } else if (*state & MAY_LACK) {
         *state &= (uint8_t)~MAY_HAVE;
     } else if (!w->seed[p->seed].acked) {
         *state = 0;
+    }
+}
+
+static void apply_unsure(struct world *w, const struct promise *p)
+{
+    for (uint32_t s = 0; s < w->seeds; s++) {
+        uint8_t *state = &w->in_lane[p->lane][s];
+        *state &= (uint8_t)~UNSURE;
+        if (p->kind == PROMISE_MAYBE && *state == 0 && w->seed[s].signal == p->lane % WEIR_SIGNALS)
+            *state = UNSURE;
     }
 }
 
@@ -84,6 +95,13 @@ void world_apply(struct world *w, const struct promise *p)
         break;
     case PROMISE_LANE:
         w->lane_there[p->lane] = true;
+        break;
+    case PROMISE_LEAVE:
+        w->lane_there[p->lane] = false;
+        break;
+    case PROMISE_MAYBE:
+    case PROMISE_SURE:
+        apply_unsure(w, p);
         break;
     case PROMISE_SETTLE:
         apply_settle(w, p);

@@ -17,6 +17,7 @@ enum {
     MAY_HAVE = 4,  // it was not, or nobody was told that this is durable
     BURIED = 8,    // it was settled as a dead letter
     REPLAYED = 16, // a replay of it was begun
+    UNSURE = 32,   // the lane was begun with what the spool held, and may have got it
 };
 
 struct world {
