@@ -67,6 +67,8 @@ static struct cut cut_of(const struct trace *trace, uint64_t seed, uint32_t numb
     struct dice dice = {mix4(seed, number, 0, 3)};
     struct cut cut = {.number = number, .under_way = SIZE_MAX};
     cut.at = roll(&dice, trace->n + 1);
+    if (roll(&dice, 12) == 0) // a spool's first moments
+        cut.at = roll(&dice, trace->n < 64 ? trace->n + 1 : 64);
     // Writes are many, what orders them few: half of the cuts are beside those.
     if (roll(&dice, 2) == 0)
         for (unsigned i = 0; i < 8 && cut.at < trace->n && trace->at[cut.at].kind <= EVENT_SIZE; i++)
