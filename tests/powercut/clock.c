@@ -19,6 +19,7 @@ static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t moved = PTHREAD_COND_INITIALIZER;
 static bool free_running, standing, released;
 static pthread_t keeper;
+static pthread_mutex_t *keeper_mutex; // what the keeper waits with; the writer waits with it for the keeper's answer
 static _Atomic uint64_t now_ns = 1000000000000ull;
 static _Atomic uint64_t random_state;
 
@@ -63,6 +64,7 @@ int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const s
         pass(&(struct timespec){0, 100000000});
     } else {
         keeper = pthread_self();
+        keeper_mutex = mutex;
         standing = true;
         released = false;
         pthread_cond_broadcast(&moved);
@@ -79,6 +81,27 @@ static void release(void)
 {
     released = true;
     pthread_cond_broadcast(&moved);
+}
+
+// The writer waits for room that the keeper makes: the keeper works once, and the writer goes on when it stands again.
+int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
+{
+    struct timespec never = {1ll << 40, 0};
+    bool answer = false;
+    if (mutex != &gate) {
+        pthread_mutex_lock(&gate);
+        answer = standing && mutex == keeper_mutex;
+        if (answer)
+            release();
+        pthread_mutex_unlock(&gate);
+    }
+    int rc = pthread_cond_clockwait(cond, mutex, CLOCK_MONOTONIC, &never);
+    if (answer) {
+        pthread_mutex_unlock(mutex);
+        clock_settle();
+        pthread_mutex_lock(mutex);
+    }
+    return rc;
 }
 
 // spool_close joins the writer first and then tells the keeper to stop: when it comes to wait for the keeper, the keeper may go.

@@ -8,6 +8,22 @@
 
 #define MIB (1024ull * 1024)
 
+// Reads what a lane has got, and notes it.
+static bool note_lane(struct driver *d, unsigned lane, char *why)
+{
+    struct promise p = {.lane = (uint8_t)lane};
+    struct lane_found *f = calloc(1, sizeof(*f));
+    assert(f != NULL);
+    bool good = driver_read_lane(d, lane, f, why);
+    for (p.seed = 0; p.seed < d->world->seeds && good; p.seed++) {
+        p.kind = f->found[p.seed] ? PROMISE_FOUND : PROMISE_ABSENT;
+        if (d->world->in_lane[lane][p.seed] != 0)
+            world_promise(d->world, &p);
+    }
+    free(f);
+    return good;
+}
+
 static bool open_lane(struct driver *d, unsigned i, enum spool_start start, char *why)
 {
     struct weir_err err = {0};
@@ -21,17 +37,7 @@ static bool open_lane(struct driver *d, unsigned i, enum spool_start start, char
     world_promise(d->world, &p);
     if (start != SPOOL_START_OLDEST)
         return true;
-    struct lane_found *f = calloc(1, sizeof(*f));
-    assert(f != NULL);
-    bool good = driver_read_lane(d, i, f, why);
-    p.kind = PROMISE_FOUND;
-    for (p.seed = 0; p.seed < d->world->seeds && good; p.seed++)
-        if (f->found[p.seed])
-            world_promise(d->world, &p);
-    p.kind = PROMISE_SURE;
-    world_promise(d->world, &p);
-    free(f);
-    return good;
+    return note_lane(d, i, why);
 }
 
 bool driver_open_upstream(struct driver *d, unsigned upstream, enum spool_start start, char *why)
@@ -51,6 +57,7 @@ bool driver_open(struct driver *d, const char *directory, char *why)
                                     .segment_bytes = p->segment_mib * MIB,
                                     .evict_oldest = p->evict,
                                     .keep_delivered_ns = p->keep_ns,
+                                    .max_age_ns = p->age_ns,
                                     .holder = "powercut"};
     struct weir_err err = {0};
     struct spool_report report;
@@ -251,4 +258,22 @@ bool driver_sync(struct driver *d)
     if (ok)
         world_promise(d->world, &(struct promise){.kind = PROMISE_SYNC});
     return ok;
+}
+
+bool driver_replay(struct driver *d, unsigned lane, struct dice *dice, char *why)
+{
+    struct spool_stats stats;
+    struct spool_replay out;
+    struct weir_err err = {0};
+    spool_stats_get(d->spool, &stats);
+    uint64_t first = roll(dice, stats.next_block), end = first + 1 + roll(dice, stats.next_block - first);
+    if (d->lane[lane] == NULL || spool_lane_replay(d->lane[lane], first, end, true, &out, NULL) != WEIR_OK)
+        return true;
+    world_promise(d->world, &(struct promise){.kind = PROMISE_REPLAY, .lane = (uint8_t)lane});
+    int code = spool_lane_replay(d->lane[lane], first, end, false, &out, &err);
+    if (code == WEIR_E_LIMIT)
+        return true;
+    if (code != WEIR_OK)
+        FAIL("replay: %.300s", err.text);
+    return note_lane(d, lane, why);
 }

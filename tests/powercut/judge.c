@@ -42,6 +42,8 @@ static bool check_blocks(const struct driver *d, unsigned lane, const struct lan
 {
     const struct world *w = d->world;
     uint64_t missing = 0, maybe = 0;
+    uint32_t last_gone = 0, first_found = UINT32_MAX;
+    bool evicts = d->profile->evict || d->profile->age_ns != 0;
     for (uint32_t i = 0; i < w->seeds; i++) {
         uint8_t state = w->in_lane[lane][i];
         if (f->found[i] && !(state & (OWED | UNSURE)))
@@ -54,10 +56,19 @@ static bool check_blocks(const struct driver *d, unsigned lane, const struct lan
         tally->repeated += f->found[i] && (state & MAY_LACK);
         if (f->found[i] || (state & MAY_LACK))
             continue;
-        if (w->seed[i].acked && !d->profile->evict)
+        if (w->seed[i].acked && !evicts)
             FAIL("lane %u: block %u was acknowledged, was not settled, and is gone", lane, i);
         *(w->seed[i].acked ? &missing : &maybe) += world_items(i);
+        last_gone = w->seed[i].acked ? i : last_gone;
     }
+    for (uint32_t i = 0; i < w->seeds && first_found == UINT32_MAX; i++)
+        if (f->found[i])
+            first_found = i;
+    // Of what was evicted and whose file was still there, a replay brings back what it finds.
+    if (last_gone > 0 && first_found < last_gone && w->evicted_again[lane] == 0)
+        FAIL("lane %u: block %u was evicted, and the older %u was not", lane, last_gone, first_found);
+    tally->evicted += missing;
+    missing += w->evicted_again[lane];
     if (f->stats.evicted < missing || f->stats.evicted > missing + maybe)
         FAIL("lane %u: %llu items evicted, %llu to %llu are gone", lane, (ull)f->stats.evicted, (ull)missing,
              (ull)(missing + maybe));
@@ -104,7 +115,7 @@ static bool check(struct driver *d, struct tally *tally, char *why)
         good = driver_read_lane(d, lane, &f[lane], why) && check_blocks(d, lane, &f[lane], tally, why) &&
                check_ledger(d->world, lane, &f[lane], why);
     }
-    good = good && (d->profile->evict || check_alike(d->world, f, why));
+    good = good && (d->profile->evict || d->profile->age_ns != 0 || check_alike(d->world, f, why));
     if (good)
         note_seen(d, f);
     free(f);
@@ -207,6 +218,8 @@ static bool work_on(struct driver *d, struct dice *dice, char *why)
             return false;
         if (roll(dice, 3) == 0 && !driver_sync(d))
             FAIL("the state could not be made durable");
+        if (d->profile->keep_ns != 0 && roll(dice, 3) == 0 && !driver_replay(d, lane, dice, why))
+            return false;
         if (roll(dice, 3) == 0)
             clock_tick(100 + roll(dice, 1000));
     }

@@ -23,12 +23,14 @@ struct profile {
     bool patient;     // damage is looked through, to see what it cost
     bool small;       // there is not always room: appends may be refused
     bool evict;       // when_full: evict_oldest
-    uint64_t keep_ns; // keep_delivered
+    uint64_t keep_ns; // keep_delivered, and replays of it
+    uint64_t age_ns;  // max_age
+    bool saved;       // the run does not repeat by its seed: its record is kept
 };
 
 struct tally {
-    uint64_t segments_made, segments_removed, letters; // of the runs
-    uint64_t cuts, nested, checked, repeated, losses, opens;
+    uint64_t segments_made, segments_removed, letters, replays; // of the runs
+    uint64_t cuts, nested, checked, evicted, repeated, losses, opens;
 };
 
 // A spool that is open, with all lanes. Driver's thread alone.
@@ -59,6 +61,8 @@ bool driver_append(struct driver *d, struct dice *dice, unsigned n, uint8_t stre
 // Delivers up to `most` blocks of a lane, some of them to the dead letters.
 bool driver_deliver(struct driver *d, unsigned lane, unsigned most, struct dice *dice, char *why);
 bool driver_sync(struct driver *d);
+// Gives a lane a part of its past again, if there is any. False: `why`.
+bool driver_replay(struct driver *d, unsigned lane, struct dice *dice, char *why);
 
 // Opens what is in `directory`, judges it, works on with it a little, closes, opens it again, judges again. False: `why`.
 bool judge(const char *directory, struct world *world, const struct profile *profile, uint64_t seed,

@@ -27,7 +27,7 @@ struct shared {
     struct tally tally;
     uint32_t cut, nested; // under way; nested is 1 more than its number
     char why[WHY_BYTES];
-    bool done, free_threads;
+    bool saved;
 };
 
 static struct shared *shared;
@@ -190,7 +190,7 @@ static int run_and_cut(uint64_t seed, uint32_t cuts, enum lie lie)
     const char *from = getenv("WEIR_POWERCUT_RECORD");
     struct profile profile = run_profile(seed);
     profile.patient = lie != LIE_NONE;
-    shared->free_threads = profile.free_threads;
+    shared->saved = profile.saved;
     snprintf(directory, sizeof(directory), "%s/spool", base);
     snprintf(record, sizeof(record), "%s/record", base);
     disk->trace = &trace;
@@ -206,7 +206,7 @@ static int run_and_cut(uint64_t seed, uint32_t cuts, enum lie lie)
             run_compare(&trace, directory, shared->why);
         if (!good || shared->why[0] != '\0')
             return 1;
-        if (profile.free_threads)
+        if (profile.saved)
             trace_save(&trace, record);
     }
     for (size_t i = 0; i < trace.n; i++) {
@@ -214,6 +214,7 @@ static int run_and_cut(uint64_t seed, uint32_t cuts, enum lie lie)
         shared->tally.segments_made += e->kind == EVENT_RENAME && strncmp(e->to, "seg-", 4) == 0;
         shared->tally.segments_removed += e->kind == EVENT_UNLINK && strncmp(e->name, "seg-", 4) == 0;
         shared->tally.letters += e->kind == EVENT_PROMISE && e->promise.kind == PROMISE_LETTER_OK;
+        shared->tally.replays += e->kind == EVENT_PROMISE && e->promise.kind == PROMISE_REPLAY;
     }
     if (lie == LIE_UNLINK_FIRST)
         run_unlink_first(&trace);
@@ -250,7 +251,7 @@ static void report_failure(uint64_t seed, int status)
         snprintf(which, sizeof(which), ".%u", shared->nested - 1);
     printf("powercut: seed %llu, cut %u%s: %s\n", (ull)seed, shared->cut, which, shared->why);
     printf("  again: ");
-    if (shared->free_threads) { // threads do not repeat by a seed: by their record
+    if (shared->saved) { // threads do not repeat by a seed: by their record
         char command[300];
         snprintf(command, sizeof(command), "cp %s %s", record, kept);
         if (getenv("WEIR_POWERCUT_RECORD") == NULL && system(command) == 0)
@@ -283,12 +284,15 @@ static bool run_child(uint64_t seed, uint32_t cuts, enum lie lie, bool tell)
 static void print_tally(uint64_t seed, unsigned runs, double began)
 {
     const struct tally *t = &shared->tally;
-    printf("powercut: %u runs from seed %llu on made %llu segments and removed %llu, and made %llu dead letters\n",
-           runs, (ull)seed, (ull)t->segments_made, (ull)t->segments_removed, (ull)t->letters);
-    printf("powercut: %llu cuts and %llu while it recovered (%llu opens), %.0f s\n"
-           "powercut: %llu acknowledged blocks checked in their lanes, %llu delivered twice, %llu faults\n",
-           (ull)t->cuts, (ull)t->nested, (ull)t->opens, seconds_now() - began, (ull)t->checked, (ull)t->repeated,
-           (ull)t->losses);
+    printf(
+        "powercut: %u runs from seed %llu on: %llu segments made and %llu removed, %llu dead letters, %llu replays\n",
+        runs, (ull)seed, (ull)t->segments_made, (ull)t->segments_removed, (ull)t->letters, (ull)t->replays);
+    printf("powercut: %llu cuts and %llu while it recovered (%llu opens), %.0f s\n", (ull)t->cuts, (ull)t->nested,
+           (ull)t->opens, seconds_now() - began);
+    printf(
+        "powercut: %llu acknowledged blocks checked in their lanes, %llu delivered twice, %llu items evicted and told, "
+        "%llu faults\n",
+        (ull)t->checked, (ull)t->repeated, (ull)t->evicted, (ull)t->losses);
 }
 
 static bool run_cuts(uint64_t cuts, uint64_t seed, bool one)

@@ -8,7 +8,8 @@
 
 #define APPENDERS 2u
 
-// Of sixteen runs four have free threads, one has segments so large that they are removed in steps, and one a small spool.
+// Of sixteen runs four have free threads, one has segments so large that they are removed in steps, four a spool without much room, two of
+// these evict for room, one evicts by age, and five keep what was delivered and replay it.
 struct profile run_profile(uint64_t seed)
 {
     struct dice dice = {mix4(seed, 0, 0, 11)};
@@ -20,9 +21,18 @@ struct profile run_profile(uint64_t seed)
         p.segment_mib = 20;
         p.block_bytes_max = 3000000;
     }
-    p.small = seed % 16 == 6;
-    if (p.small)
+    p.evict = seed % 16 == 9 || seed % 16 == 13;
+    p.small = p.evict || seed % 16 == 6 || seed % 16 == 10;
+    if (p.small) {
         p.max_mib = 9 + roll(&dice, 4);
+        p.block_bytes_max = 100000 + (uint32_t)roll(&dice, 300000);
+    }
+    if (seed % 16 >= 10 && seed % 16 <= 14)
+        p.keep_ns = (1 + roll(&dice, 30)) * 1000000000ull;
+    if (seed % 16 == 14)
+        p.age_ns = (1 + roll(&dice, 3)) * 1000000000ull;
+    p.saved =
+        p.free_threads || p.age_ns != 0; // a segment that is begun for its age is begun by the writer in its own time
     return p;
 }
 
@@ -46,19 +56,22 @@ static bool reopen(struct driver *d, const char *directory, struct dice *dice, c
 static bool step(struct driver *d, const char *directory, struct dice *dice, char *why)
 {
     uint64_t what = roll(dice, 100);
-    if (what < 38) {
+    if (what < 36) {
         if (!driver_append(d, dice, 1 + (unsigned)roll(dice, 4), 0) && !d->profile->small)
             return snprintf(why, WHY_BYTES, "an append was refused"), false;
-    } else if (what < 60) {
+    } else if (what < 57) {
         unsigned lane = (unsigned)roll(dice, WORLD_LANES);
         return driver_deliver(d, lane, 1 + (unsigned)roll(dice, 20), dice, why);
-    } else if (what < 70) {
-        return deliver_all(d, dice, why);
-    } else if (what < 77) {
+    } else if (what < 66) {
+        // Who delivers all has nothing to lose.
+        return (d->profile->evict && roll(dice, 4) != 0) || deliver_all(d, dice, why);
+    } else if (what < 72) {
         if (!driver_sync(d))
             return snprintf(why, WHY_BYTES, "the state could not be made durable"), false;
-    } else if (what < 80 && (d->absent & 4)) { // gamma is new
+    } else if (what < 75 && (d->absent & 4)) { // gamma is new
         return driver_open_upstream(d, 2, roll(dice, 3) == 0 ? SPOOL_START_NOW : SPOOL_START_OLDEST, why);
+    } else if (what < 85 && d->profile->keep_ns != 0) {
+        return driver_replay(d, (unsigned)roll(dice, WORLD_LANES), dice, why);
     } else if (what < 96) {
         clock_tick(100 + roll(dice, 1000));
     } else {
@@ -122,7 +135,7 @@ bool run_workload(const struct profile *profile, uint64_t seed, const char *dire
     bool good = true;
     if (profile->free_threads)
         good = work_freely(&d, &dice, why) && reopen(&d, directory, &dice, why) && work_freely(&d, &dice, why);
-    uint64_t steps = 30 + roll(&dice, 80);
+    uint64_t steps = (40 + roll(&dice, 80)) * (profile->small ? 3 : 1);
     for (uint64_t i = 0; i < steps && good && !profile->free_threads; i++)
         good = step(&d, directory, &dice, why);
     if (d.spool != NULL)

@@ -14,14 +14,12 @@ enum promise_kind {
     PROMISE_ACK,       // it is there from now on
     PROMISE_MAYBE,     // the lane may exist from now on, with any of the blocks there are
     PROMISE_LANE,      // it exists, and gets every block that is handed over from now on
-    PROMISE_SURE,      // what it was found to have was noted: it has no other
     PROMISE_LEAVE,     // it gets no more blocks, and keeps what it has
     PROMISE_SETTLE,    // a block may have left the lane from now on
     PROMISE_SYNC,      // what was settled so far has left
     PROMISE_LETTER,    // a dead letter may be there from now on
     PROMISE_LETTER_OK, // it is
-    PROMISE_REPLAY,    // blocks [seed, end) may be back in the lane from now on
-    PROMISE_REPLAY_OK, // they are
+    PROMISE_REPLAY,    // what the lane had may be back in it from now on
     // What a spool that was opened showed: it read it from the disk, so that it is certain from then on.
     PROMISE_FOUND,  // the block is in the lane
     PROMISE_ABSENT, // it is not
@@ -33,7 +31,7 @@ struct promise {
     uint8_t lane;    // upstream * WEIR_SIGNALS + signal
     uint8_t buried;  // SETTLE: as a dead letter
     uint32_t seed;   // which block: the seed of its content
-    uint32_t end;    // REPLAY
+    uint32_t end;    // LEDGER
     uint32_t len;    // APPEND: of its content
     uint64_t number; // SETTLE: the block's number as it was read
 };

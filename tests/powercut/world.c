@@ -43,17 +43,17 @@ static void apply_sync(struct world *w)
     }
 }
 
+// Which blocks it was shows when the lane is read.
 static void apply_replay(struct world *w, const struct promise *p)
 {
-    for (uint32_t s = p->seed; s < p->end; s++) {
+    for (uint32_t s = 0; s < w->seeds; s++) {
         uint8_t *state = &w->in_lane[p->lane][s];
-        if (w->seed[s].signal != p->signal)
+        if (w->seed[s].signal != p->lane % WEIR_SIGNALS)
             continue;
-        *state |= OWED | MAY_HAVE | REPLAYED;
-        if (p->kind == PROMISE_REPLAY)
-            *state |= MAY_LACK;
-        else
-            *state &= (uint8_t)~MAY_LACK;
+        if (*state == 0)
+            *state = UNSURE;
+        else if (*state & MAY_LACK)
+            *state |= MAY_HAVE | REPLAYED;
     }
 }
 
@@ -64,12 +64,16 @@ static void apply_seen(struct world *w, const struct promise *p)
     *state &= (uint8_t)~UNSURE;
     if (p->kind == PROMISE_FOUND) {
         w->acked += !w->seed[p->seed].acked;
+        if (*state & GONE)
+            w->evicted_again[p->lane] += world_items(p->seed);
         w->seed[p->seed].acked = true;
-        *state = (uint8_t)((*state & ~(MAY_LACK | BURIED)) | OWED | MAY_HAVE);
+        *state = (uint8_t)((*state & ~(MAY_LACK | BURIED | GONE)) | OWED | MAY_HAVE);
     } else if (*state & MAY_LACK) {
         *state &= (uint8_t)~MAY_HAVE;
     } else if (!w->seed[p->seed].acked) {
         *state = 0;
+    } else if (*state & OWED) {
+        *state |= GONE;
     }
 }
 
@@ -77,8 +81,7 @@ static void apply_unsure(struct world *w, const struct promise *p)
 {
     for (uint32_t s = 0; s < w->seeds; s++) {
         uint8_t *state = &w->in_lane[p->lane][s];
-        *state &= (uint8_t)~UNSURE;
-        if (p->kind == PROMISE_MAYBE && *state == 0 && w->seed[s].signal == p->lane % WEIR_SIGNALS)
+        if (*state == 0 && w->seed[s].signal == p->lane % WEIR_SIGNALS)
             *state = UNSURE;
     }
 }
@@ -100,7 +103,6 @@ void world_apply(struct world *w, const struct promise *p)
         w->lane_there[p->lane] = false;
         break;
     case PROMISE_MAYBE:
-    case PROMISE_SURE:
         apply_unsure(w, p);
         break;
     case PROMISE_SETTLE:
@@ -117,7 +119,6 @@ void world_apply(struct world *w, const struct promise *p)
         w->letter[p->lane / WEIR_SIGNALS][p->seed] = 2;
         break;
     case PROMISE_REPLAY:
-    case PROMISE_REPLAY_OK:
         apply_replay(w, p);
         break;
     case PROMISE_FOUND:

@@ -18,6 +18,7 @@ enum {
     BURIED = 8,    // it was settled as a dead letter
     REPLAYED = 16, // a replay of it was begun
     UNSURE = 32,   // the lane was begun with what the spool held, and may have got it
+    GONE = 64,     // it was evicted
 };
 
 struct world {
@@ -30,6 +31,7 @@ struct world {
     uint8_t in_lane[WORLD_LANES][WORLD_SEEDS];
     bool lane_there[WORLD_LANES];
     uint64_t delivered_least[WORLD_LANES], delivered_most[WORLD_LANES]; // items, each time counted
+    uint64_t evicted_again[WORLD_LANES]; // items that were evicted and came back by a replay: the file was still there
     uint64_t buried_least[WORLD_LANES], buried_most[WORLD_LANES];
     uint8_t letter[WORLD_UPSTREAMS][WORLD_SEEDS]; // 1: may be there, 2: is
     uint64_t acked;
