@@ -118,6 +118,9 @@ static void truncate_in_steps(struct spool *spool, int fd)
     struct stat st;
     if (fstat(fd, &st) != 0)
         return;
+    // The name first: should it come back after a power cut, then with the whole file, not with one that looks damaged.
+    if (st.st_size > SPOOL_TRUNCATE_STEP && spool_sync_directory(spool, NULL) != WEIR_OK)
+        return;
     for (off_t left = st.st_size - SPOOL_TRUNCATE_STEP; left > 0; left -= SPOOL_TRUNCATE_STEP) {
         if (ftruncate(fd, left) != 0)
             return;
@@ -148,12 +151,13 @@ void segment_remove_file(struct segment *segment)
         return;
     }
     int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (unlink(path) != 0 && errno != ENOENT)
+    bool unlinked = unlink(path) == 0;
+    if (!unlinked && errno != ENOENT)
         atomic_store(&spool->look_wanted, true); // the same
     pthread_mutex_lock(&spool->lock);
     bool used = segment->refs > 1; // besides the caller's: who reads in it must not see it get shorter
     pthread_mutex_unlock(&spool->lock);
-    if (fd >= 0 && !used)
+    if (fd >= 0 && unlinked && !used)
         truncate_in_steps(spool, fd);
     if (fd >= 0)
         close(fd);
