@@ -20,7 +20,7 @@ static pthread_cond_t moved = PTHREAD_COND_INITIALIZER;
 static bool free_running, standing, released;
 static pthread_t keeper;
 static pthread_mutex_t *keeper_mutex; // what the keeper waits with; the writer waits with it for the keeper's answer
-static _Atomic uint64_t now_ns = 1000000000000ull;
+static _Atomic uint64_t now_ns = CLOCK_BEGIN;
 static _Atomic uint64_t random_state;
 
 int clock_gettime(clockid_t id, struct timespec *ts)
@@ -142,8 +142,13 @@ void clock_tick(uint64_t ms)
     clock_settle();
 }
 
-void clock_seed(uint64_t seed)
+void clock_set(uint64_t seed, uint64_t now)
 {
     atomic_store(&random_state, mix(seed));
-    atomic_store(&now_ns, 1000000000000ull);
+    atomic_store(&now_ns, now);
+}
+
+uint64_t clock_now(void)
+{
+    return atomic_load(&now_ns);
 }

@@ -12,7 +12,9 @@ void clock_free_running(bool yes);
 void clock_settle(void);
 // Lets the keeper work once, and `ms` pass. Nothing with free threads.
 void clock_tick(uint64_t ms);
-// Whether random numbers of the code under test follow from `seed`.
-void clock_seed(uint64_t seed);
+// Random numbers of the code under test follow from `seed` from here on, and it is `now` (ns since the machine's start).
+void clock_set(uint64_t seed, uint64_t now);
+uint64_t clock_now(void);
+#define CLOCK_BEGIN 1000000000000ull
 
 #endif

@@ -129,7 +129,7 @@ static bool judge_cut(struct series *s, const struct cut *cut, const struct worl
     *world = *now;
     *(s->nested ? &shared->nested : &shared->cut) = cut->number + s->nested;
     disk_image(s->disk, cut->under_way, cut->seed, image);
-    clock_seed(cut->seed);
+    clock_set(cut->seed, cut->at > 0 ? s->trace->at[cut->at - 1].at_ns : CLOCK_BEGIN);
     *(s->nested ? &shared->tally.nested : &shared->tally.cuts) += 1;
     bool good;
     if (!s->nested && cut->number % NESTED_EVERY == 0)

@@ -15,6 +15,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "tests/powercut/clock.h"
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_bool on;
 static struct trace *trace;
@@ -26,6 +28,12 @@ static struct {
     char name[NAME_MAX_]; // "": no name any more
 } files[DISK_FILES];
 static uint32_t files_n;
+
+static void add(struct event event)
+{
+    event.at_ns = clock_now();
+    trace_add(trace, event);
+}
 
 void record_start(const char *path, struct disk *disk, struct trace *into)
 {
@@ -70,7 +78,7 @@ void record_promise(const struct promise *promise, void (*then)(void *ctx, const
 {
     pthread_mutex_lock(&lock);
     if (atomic_load(&on))
-        trace_add(trace, (struct event){.kind = EVENT_PROMISE, .promise = *promise});
+        add((struct event){.kind = EVENT_PROMISE, .promise = *promise});
     then(ctx, promise);
     pthread_mutex_unlock(&lock);
 }
@@ -117,7 +125,7 @@ static void add_name(enum event_kind kind, uint32_t f, const char *name, const c
     struct event e = {.kind = kind, .file = f};
     snprintf(e.name, sizeof(e.name), "%s", name);
     snprintf(e.to, sizeof(e.to), "%s", to);
-    trace_add(trace, e);
+    add(e);
 }
 
 static void add_write(int fd, const void *data, size_t len, off_t offset)
@@ -133,13 +141,13 @@ static void add_write(int fd, const void *data, size_t len, off_t offset)
         assert(e.data != NULL);
         memcpy(e.data, data, len);
     }
-    trace_add(trace, e);
+    add(e);
 }
 
 static void add_size(uint32_t f, const struct stat *st)
 {
     if (f != UINT32_MAX)
-        trace_add(trace, (struct event){.kind = EVENT_SIZE, .file = f, .offset = (uint64_t)st->st_size});
+        add((struct event){.kind = EVENT_SIZE, .file = f, .offset = (uint64_t)st->st_size});
 }
 
 #define RECORDED(type, call, condition, record)                                                                        \
@@ -240,11 +248,11 @@ static void add_sync(int fd)
     struct stat st;
     uint32_t f = file_by_fd(fd);
     if (f != UINT32_MAX)
-        trace_add(trace, (struct event){.kind = EVENT_SYNC, .file = f});
+        add((struct event){.kind = EVENT_SYNC, .file = f});
     else if (fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == directory_ino)
-        trace_add(trace, (struct event){.kind = EVENT_SYNC_NAMES});
+        add((struct event){.kind = EVENT_SYNC_NAMES});
     else if (fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == parent_ino)
-        trace_add(trace, (struct event){.kind = EVENT_SYNC_PARENT});
+        add((struct event){.kind = EVENT_SYNC_PARENT});
 }
 int fsync(int fd)
 {
@@ -256,7 +264,7 @@ int fdatasync(int fd)
 }
 int syncfs(int fd)
 {
-    RECORDED(int, syscall(SYS_syncfs, fd), rc == 0, trace_add(trace, (struct event){.kind = EVENT_SYNC_ALL}));
+    RECORDED(int, syscall(SYS_syncfs, fd), rc == 0, add((struct event){.kind = EVENT_SYNC_ALL}));
 }
 // No flush of the caches below and no part of the promise: a map that is written would not be seen by this recorder.
 int msync(void *p, size_t len, int flags)
@@ -273,7 +281,7 @@ static void add_made(const char *path)
     if (strcmp(path, directory) != 0 || stat(path, &st) != 0)
         return;
     directory_ino = st.st_ino;
-    trace_add(trace, (struct event){.kind = EVENT_MKDIR});
+    add((struct event){.kind = EVENT_MKDIR});
 }
 int mkdir(const char *path, mode_t mode)
 {

@@ -128,7 +128,7 @@ bool run_workload(const struct profile *profile, uint64_t seed, const char *dire
     struct driver d = {.world = world, .profile = profile};
     struct dice dice = {mix4(seed, 0, 0, 12)};
     d.absent = roll(&dice, 2) == 0 ? 4 : 0;
-    clock_seed(seed);
+    clock_set(seed, CLOCK_BEGIN);
     clock_free_running(profile->free_threads);
     if (!driver_open(&d, directory, why))
         return false;

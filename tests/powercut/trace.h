@@ -55,6 +55,7 @@ struct event {
     bool through;  // WRITE: by a descriptor with O_DSYNC
     uint32_t file; // identity: names come and go
     uint64_t offset, len;
+    uint64_t at_ns; // when, by clock_now
     uint8_t *data;
     char name[NAME_MAX_], to[NAME_MAX_];
     struct promise promise;

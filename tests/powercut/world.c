@@ -61,6 +61,8 @@ static void apply_replay(struct world *w, const struct promise *p)
 static void apply_seen(struct world *w, const struct promise *p)
 {
     uint8_t *state = &w->in_lane[p->lane][p->seed];
+    if (p->kind == PROMISE_FOUND && (*state & (UNSURE | GONE)))
+        *state |= REPLAYED;
     *state &= (uint8_t)~UNSURE;
     if (p->kind == PROMISE_FOUND) {
         w->acked += !w->seed[p->seed].acked;

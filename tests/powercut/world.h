@@ -16,7 +16,7 @@ enum {
     MAY_LACK = 2,  // it was settled
     MAY_HAVE = 4,  // it was not, or nobody was told that this is durable
     BURIED = 8,    // it was settled as a dead letter
-    REPLAYED = 16, // a replay of it was begun
+    REPLAYED = 16, // a replay brought it, or may have
     UNSURE = 32,   // the lane was begun with what the spool held, and may have got it
     GONE = 64,     // it was evicted
 };
