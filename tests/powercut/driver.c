@@ -49,6 +49,13 @@ bool driver_open_upstream(struct driver *d, unsigned upstream, enum spool_start 
     return true;
 }
 
+static void note_event(void *ctx, const struct spool_event *event)
+{
+    struct driver *d = ctx;
+    if (event->kind == SPOOL_EVENT_DAMAGED)
+        snprintf(d->damage, sizeof(d->damage), "%s", event->text);
+}
+
 bool driver_open(struct driver *d, const char *directory, char *why)
 {
     const struct profile *p = d->profile;
@@ -58,6 +65,8 @@ bool driver_open(struct driver *d, const char *directory, char *why)
                                     .evict_oldest = p->evict,
                                     .keep_delivered_ns = p->keep_ns,
                                     .max_age_ns = p->age_ns,
+                                    .on_event = note_event,
+                                    .ctx = d,
                                     .holder = "powercut"};
     struct weir_err err = {0};
     struct spool_report report;

@@ -239,6 +239,8 @@ bool judge(const char *directory, struct world *world, const struct profile *pro
         tally->opens++;
         bool good = check(&d, tally, why) && (turn > 0 || work_on(&d, &dice, why));
         driver_close(&d);
+        if (good && d.damage[0] != '\0' && !profile->patient)
+            FAIL("told of damage: %.190s", d.damage);
         if (good)
             good = check_letters(world, directory, why) && (profile->patient || check_names(directory, why));
         if (!good)

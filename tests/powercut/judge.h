@@ -41,6 +41,7 @@ struct driver {
     struct spool_lane *lane[WORLD_LANES]; // NULL: not open
     uint8_t absent;                       // bit u: upstream u is not in the configuration
     struct spool_reader *reader;
+    char damage[200]; // what the spool told of, "": nothing
 };
 // False: `why` says what went wrong.
 bool driver_open(struct driver *d, const char *directory, char *why);

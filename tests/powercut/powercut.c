@@ -221,7 +221,7 @@ static int run_and_cut(uint64_t seed, uint32_t cuts, enum lie lie)
     remove_directory(directory);
     *world = (struct world){0};
     // Large segments make large images.
-    struct series all = {&profile, &trace, disk, world, seed, profile.segment_mib > 1 ? cuts / 5 : cuts, false};
+    struct series all = {&profile, &trace, disk, world, seed, profile.segment_mib > 1 ? cuts / 10 : cuts, false};
     bool good = cut_all(&all);
     disk_free(disk);
     trace_free(&trace);

@@ -19,7 +19,7 @@ struct profile run_profile(uint64_t seed)
     if (seed % 16 == 5) {
         p.max_mib = 256;
         p.segment_mib = 20;
-        p.block_bytes_max = 3000000;
+        p.block_bytes_max = 1500000;
     }
     p.evict = seed % 16 == 9 || seed % 16 == 13;
     p.small = p.evict || seed % 16 == 6 || seed % 16 == 10;
