@@ -33,7 +33,8 @@ static void set_up(void)
     snprintf(directory, sizeof(directory), "%s/weir-test-admin-XXXXXX", base != NULL ? base : "/tmp");
     cr_assert_not_null(mkdtemp(directory));
     config.spool.directory = directory;
-    config.admin.endpoint = (char[]){"127.0.0.1:0"};
+    static char endpoint[] = "127.0.0.1:0"; // a test may start again with it
+    config.admin.endpoint = endpoint;
     relay.config = &config;
     snprintf(relay.instance, sizeof(relay.instance), "0b2c3d4e-0000-4000-8000-000000000001");
     relay.started_unix_ns = weir_now_unix_ns();
