@@ -270,6 +270,8 @@ const struct metric_row metric_rows[] = {
     {"weir_spool_commits", C, "", "", "Durable commits.", emit_u64, U64(S, spool.commits)},
     {"weir_spool_commit_failures", C, "", "", "Commits that failed; their requests were refused.", emit_u64, U64(S, spool.commit_failures)},
     {"weir_spool_state_failures", C, "", "", "Attempts to make the lanes' state durable that failed: a crash would repeat deliveries, and no segment is freed.", emit_u64, U64(S, spool.state_failures)},
+    {"weir_spool_settlements_waiting", G, "", "", "Deliveries that could not be entered in the ledger yet; a crash would repeat them.", emit_u64, U64(S, spool.settlements_waiting)},
+    {"weir_spool_settlements_dropped", C, "", "", "Deliveries that there was no room to enter: they stay pending and are repeated after a restart.", emit_u64, U64(S, spool.settlements_dropped)},
     {"weir_spool_damaged_files", G, "", "", "Damaged files in the spool's directory, set aside or still being read.", emit_u32, U32(S, spool.damaged_files)},
     {"weir_spool_scrubbed_bytes", C, "bytes", "", "Stored data read and checked ahead of its use.", emit_u64, U64(S, spool.scrubbed_bytes_total)},
     {"weir_spool_scrub_finished_timestamp_seconds", G, "seconds", "", "When all sealed segments had last been checked; 0 when they have not been yet.", emit_scrub_finished, 0},

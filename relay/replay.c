@@ -116,10 +116,10 @@ static enum replay_state lane_state(const struct replay_lane *lane, uint64_t now
         return REPLAY_HELD;
     if (backoff_waits(&lane->backoff, now_ns) || backoff_waits(&replay->backoff, now_ns))
         return REPLAY_BACKING_OFF;
+    if (!work) // whatever failed: what it was tried with was evicted or given up meanwhile
+        return REPLAY_IDLE;
     if (lane->backoff.failures > 0 || replay->backoff.failures > 0)
         return REPLAY_PROBING;
-    if (!work)
-        return REPLAY_IDLE;
     return lane->behind ? REPLAY_REPLAYING : REPLAY_DELIVERING;
 }
 
@@ -135,6 +135,14 @@ static uint64_t pending_items(const struct replay *replay)
     return items;
 }
 
+static bool still_fails(const struct replay *replay)
+{
+    bool fails = replay->backoff.failures > 0;
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        fails = fails || replay->lanes[i].backoff.failures > 0;
+    return fails;
+}
+
 // At level info an outage is a handful of lines however long it takes: that it began, that it is over, that the backlog is gone.
 static void log_state(struct replay *replay, enum replay_state before, enum replay_state state, uint64_t wait_ns)
 {
@@ -146,7 +154,8 @@ static void log_state(struct replay *replay, enum replay_state before, enum repl
     } else if (trouble) {
         message = "the upstream does not take its data: it waits in the spool, attempts go on";
     } else if (was_trouble) {
-        message = "the upstream takes data again";
+        message = still_fails(replay) ? "nothing waits for the upstream any more: whether it takes data is not known"
+                                      : "the upstream takes data again";
         news = true;
     } else if (state == REPLAY_REPLAYING && replay->backlog_news) {
         message = "a backlog is being delivered";

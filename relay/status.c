@@ -165,6 +165,8 @@ static json_t *spool_part(const struct snapshot *s, bool *failed)
     put_u64(spool, "commits", stats->commits);
     put_u64(spool, "commit_failures", stats->commit_failures);
     put_u64(spool, "state_failures", stats->state_failures);
+    put_u64(spool, "settlements_waiting", stats->settlements_waiting);
+    put_u64(spool, "settlements_dropped", stats->settlements_dropped);
     put_known(spool, "requests_per_commit", stats->commits > 0,
               (double)stats->committed_requests / (double)(stats->commits > 0 ? stats->commits : 1));
     put_known(spool, "full_in_seconds", s->full_in_seconds != RATE_UNKNOWN, s->full_in_seconds);

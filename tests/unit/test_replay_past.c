@@ -92,6 +92,7 @@ Test(replay_past, what_was_evicted_is_not_sent)
     replay_look_again(atomic_load(&rig->replay));
     rig_append(rig, WEIR_LOGS, 100, 1, 600);
     RIG_DRAINED(rig, WEIR_LOGS); // it has looked, and what was under way has its answer
+    KIT_UNTIL(rig_stats(rig).lanes[WEIR_TRACES].state == REPLAY_IDLE);
     atomic_store(&rig->limit, 1);
     rig_append(rig, WEIR_TRACES, 3, 1, 600);
     RIG_DRAINED(rig, WEIR_TRACES);
