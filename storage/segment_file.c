@@ -53,18 +53,11 @@ int segment_file_create(const char *path, uint64_t bytes, struct segment_file **
         rc = mdb_env_set_maxdbs(file->db.env, WEIR_SIGNALS);
     if (rc == 0)
         rc = mdb_env_open(file->db.env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
-    if (rc != 0) {
-        lmdb_fail(err, rc, path);
+    int code = rc == 0 ? file_allocate(file, path, err) : lmdb_fail(err, rc, path);
+    if (code == WEIR_OK && (rc = file_databases(file)) != 0)
+        code = lmdb_fail(err, rc, path);
+    if (code != WEIR_OK)
         goto fail;
-    }
-    rc = file_allocate(file, path, err);
-    if (rc != WEIR_OK)
-        goto fail;
-    rc = file_databases(file);
-    if (rc != 0) {
-        lmdb_fail(err, rc, path);
-        goto fail;
-    }
     file_note_last_page(file);
     file->written = (file->last_page + 1) * SEGMENT_PAGE;
     *out = file;
@@ -72,8 +65,7 @@ int segment_file_create(const char *path, uint64_t bytes, struct segment_file **
 fail:
     segment_file_close(file, NULL);
     unlink(path);
-    assert(rc != 0);
-    return err != NULL ? err->code : lmdb_code(rc);
+    return code;
 }
 
 int segment_file_write_ahead(struct segment_file *file, uint64_t bytes, struct weir_err *err)

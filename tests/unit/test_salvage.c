@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: Apache-2.0
+// weir spool salvage: what is whole is saved, what is lost is told before and is in the ledger after, and the old spool is as it was.
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "inspect_kit.h"
+#include "storage/salvage.h"
+
+static uint64_t accepted_of(const char *upstream, enum weir_signal signal)
+{
+    uint64_t items = 0;
+    (void)upstream;
+    for (uint64_t i = 0; i < KIT_BLOCKS; i++)
+        items += i % 3 == (uint64_t)signal ? kit_items(i) : 0;
+    return items;
+}
+
+static struct salvage_plan *plan_of(struct inspect *inspect)
+{
+    struct salvage_plan *plan;
+    struct weir_err err = {0};
+    cr_assert_eq(salvage_plan_make(inspect, NULL, NULL, &plan, &err), WEIR_OK, "%s", err.text);
+    return plan;
+}
+
+// Plans and writes `dir` into a new directory beside it, which is returned. The old one must not change. The plan's lanes in `lanes`.
+static char *salvage(const char *dir, struct salvage_lane lanes[4], struct salvage_saved *saved)
+{
+    static struct salvage_saved unused;
+    saved = saved != NULL ? saved : &unused;
+    char *to = malloc(600);
+    snprintf(to, 600, "%s.new", dir);
+    uint64_t before = kit_fingerprint(dir);
+    struct inspect *inspect = kit_inspect(dir);
+    struct salvage_plan *plan = plan_of(inspect);
+    struct weir_err err = {0};
+    cr_assert_eq(salvage_write(inspect, plan, to, NULL, NULL, saved, &err), WEIR_OK, "%s", err.text);
+    cr_assert_eq(saved->blocks, plan->blocks);
+    cr_assert_eq(saved->letters, plan->letters_saved);
+    cr_assert(memcmp(saved->items, plan->items, sizeof(saved->items)) == 0);
+    for (size_t i = 0; i < plan->lanes_n && i < 4 && lanes != NULL; i++)
+        lanes[i] = plan->lanes[i];
+    salvage_plan_free(plan);
+    inspect_close(inspect);
+    cr_assert_eq(kit_fingerprint(dir), before, "the old spool was written to");
+    cr_assert_eq(kit_files(to, ".unfinished", NULL, 0), 0);
+    return to;
+}
+
+// Opens and drains all lanes; each one's ledger is whole. What was evicted in `evicted`.
+static void drain(const char *dir, uint64_t evicted[4], struct spool_lane_stats stats[4])
+{
+    struct spool *spool = kit_open(dir, 64, NULL);
+    struct spool_lane *lanes[4];
+    for (size_t i = 0; i < 4; i++)
+        lanes[i] = kit_lane(spool, kit_lanes[i].upstream, kit_lanes[i].signal, SPOOL_START_NOW);
+    for (size_t i = 0; i < 4; i++) {
+        kit_drain(spool, lanes[i], kit_lanes[i].signal, 1000, NULL, NULL);
+        stats[i] = kit_ledger(lanes[i]);
+        cr_assert_eq(stats[i].pending, 0, "lane %zu", i);
+        evicted[i] = stats[i].evicted;
+    }
+    spool_close(spool);
+}
+
+static void flip(const char *path, uint64_t at)
+{
+    int fd = open(path, O_RDWR);
+    uint8_t byte;
+    cr_assert_eq(pread(fd, &byte, 1, (off_t)at), 1);
+    byte ^= 0x10;
+    cr_assert_eq(pwrite(fd, &byte, 1, (off_t)at), 1);
+    close(fd);
+}
+
+static void cleanup(char *dir, char *to)
+{
+    kit_remove_directory(dir);
+    kit_remove_directory(to);
+}
+
+// --- kinds of damage -------------------------------------------------------------------------------------------------------
+
+static void nothing(const char *dir)
+{
+    (void)dir;
+}
+
+static void a_segment_missing(const char *dir)
+{
+    cr_assert_eq(unlink(kit_path(dir, kit_segment(dir, 1))), 0);
+}
+
+static void the_first_segment_missing(const char *dir)
+{
+    cr_assert_eq(unlink(kit_path(dir, kit_segment(dir, 0))), 0);
+}
+
+static void the_last_segment_missing(const char *dir)
+{
+    char last[64] = "";
+    struct dirent **names;
+    int n = scandir(dir, &names, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        if (strncmp(names[i]->d_name, "seg-", 4) == 0)
+            snprintf(last, sizeof(last), "%.63s", names[i]->d_name);
+        free(names[i]);
+    }
+    free(names);
+    cr_assert_eq(unlink(kit_path(dir, last)), 0);
+}
+
+static void some_blocks_flipped(const char *dir)
+{
+    struct inspect *inspect = kit_inspect(dir);
+    static const uint64_t numbers[] = {5, 6, 31, 32, 40, 58};
+    for (size_t i = 0; i < WEIR_COUNT(numbers); i++) {
+        struct inspect_block block;
+        cr_assert_eq(inspect_block_next(inspect, INSPECT_ANY, numbers[i], numbers[i] + 1, false, &block, NULL),
+                     WEIR_OK);
+        flip(kit_path(dir, block.file->name), block.offset + (i % 2 ? 60 : 20000)); // a header or a body
+    }
+    inspect_close(inspect);
+}
+
+static void a_tree_destroyed(const char *dir)
+{
+    const char *path = kit_path(dir, kit_segment(dir, 1));
+    flip(path, 16);
+    flip(path, 4096 + 16); // both meta pages' magics
+}
+
+static void a_segment_cut(const char *dir)
+{
+    cr_assert_eq(truncate(kit_path(dir, kit_segment(dir, 1)), 500000), 0);
+}
+
+Test(salvage, saves_what_is_whole_and_enters_the_rest, .timeout = 120)
+{
+    static void (*const damages[])(const char *dir) = {
+        nothing,          a_segment_missing, the_first_segment_missing, the_last_segment_missing, some_blocks_flipped,
+        a_tree_destroyed, a_segment_cut};
+    static const bool loses[] = {false, true, true, true, true, false, true};
+    for (size_t d = 0; d < WEIR_COUNT(damages); d++) {
+        char *dir = kit_directory();
+        struct salvage_lane lanes[4];
+        struct salvage_saved saved;
+        struct spool_lane_stats before[4], after[4];
+        uint64_t evicted[4], lost = 0;
+        kit_make(dir, before);
+        damages[d](dir);
+        char *to = salvage(dir, lanes, &saved);
+        struct kit_findings found = kit_verify(to);
+        cr_expect_eq(found.result.damage > 0, loses[d], "damage %zu", d);
+        cr_expect_eq(found.count[kit_rule("W204")] + found.count[kit_rule("W205")] + found.count[kit_rule("W106")] > 1,
+                     loses[d]);
+        cr_expect_eq(found.result.damage, found.count[kit_rule("W204")], "damage %zu: more than missing blocks", d);
+        cr_expect_eq(found.result.blocks, saved.blocks);
+        struct inspect *a = kit_inspect(dir), *b = kit_inspect(to);
+        struct inspect_state old, new;
+        inspect_state(a, &old);
+        inspect_state(b, &new);
+        cr_expect_str_eq(old.instance, new.instance, "its batches keep their ids");
+        inspect_close(a);
+        inspect_close(b);
+        drain(to, evicted, after);
+        for (size_t i = 0; i < 4; i++) {
+            cr_expect_eq(after[i].accepted, before[i].accepted, "damage %zu, lane %zu", d, i);
+            cr_expect_eq(after[i].accepted, accepted_of(kit_lanes[i].upstream, kit_lanes[i].signal));
+            cr_expect_eq(evicted[i], lanes[i].lost_items, "damage %zu, lane %zu: evicted %llu, planned %llu", d, i,
+                         (unsigned long long)evicted[i], (unsigned long long)lanes[i].lost_items);
+            cr_expect_eq(after[i].delivered + after[i].evicted, after[i].accepted);
+            lost += evicted[i];
+        }
+        cr_expect_eq(lost > 0, loses[d], "damage %zu lost %llu", d, (unsigned long long)lost);
+        cleanup(dir, to);
+    }
+}
+
+Test(salvage, a_state_that_is_gone_starts_every_lane_at_the_oldest)
+{
+    char *dir = kit_directory();
+    struct spool_lane_stats after[4];
+    uint64_t evicted[4];
+    kit_make(dir, NULL);
+    cr_assert_eq(truncate(kit_path(dir, "state.mdb"), 5000), 0);
+    char *to = salvage(dir, NULL, NULL);
+    cr_assert_eq(access(kit_path(to, "state.mdb"), F_OK), -1, "one would begin every lane now");
+    drain(to, evicted, after);
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(after[i].delivered, accepted_of(kit_lanes[i].upstream, kit_lanes[i].signal), "lane %zu", i);
+        cr_assert_eq(evicted[i], 0);
+    }
+    cleanup(dir, to);
+}
+
+// A file was set aside and its loss entered. Salvage brings its blocks back, and the lanes that lost them get them.
+Test(salvage, blocks_of_files_set_aside_come_back)
+{
+    char *dir = kit_directory(), aside[700];
+    struct spool_lane_stats before[4], after[4];
+    struct salvage_lane lanes[4];
+    uint64_t evicted[4];
+    kit_make(dir, NULL);
+    const char *path = kit_path(dir, kit_segment(dir, 1));
+    snprintf(aside, sizeof(aside), "%s.damaged", path);
+    cr_assert_eq(rename(path, aside), 0);
+    struct spool_options options = kit_options(dir, 64);
+    options.keep_delivered_ns = 3600000000000ull; // so that the others stay too
+    options.unix_ns = weir_now_unix_ns;
+    struct spool *spool;
+    cr_assert_eq(spool_open(&options, &spool, NULL, NULL), WEIR_OK);
+    for (size_t i = 0; i < 4; i++) {
+        struct spool_lane *lane = kit_lane(spool, kit_lanes[i].upstream, kit_lanes[i].signal, SPOOL_START_NOW);
+        kit_drain(spool, lane, kit_lanes[i].signal, 1000, NULL, NULL);
+        before[i] = kit_ledger(lane);
+        cr_assert_gt(before[i].evicted, 0);
+    }
+    spool_close(spool);
+    char *to = salvage(dir, lanes, NULL);
+    drain(to, evicted, after);
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(lanes[i].lost_items, 0);
+        cr_assert_geq(lanes[i].again_items, before[i].evicted, "lane %zu", i);
+        cr_assert_eq(after[i].delivered, before[i].delivered + lanes[i].again_items);
+        cr_assert_eq(after[i].replayed, lanes[i].again_items);
+        cr_assert_eq(evicted[i], before[i].evicted);
+    }
+    cleanup(dir, to);
+}
+
+// What was set aside is of numbers that were used again since: they are another's.
+Test(salvage, numbers_that_were_used_again)
+{
+    char *dir = kit_directory(), aside[700];
+    kit_make(dir, NULL);
+    const char *path = kit_path(dir, kit_segment(dir, 1));
+    snprintf(aside, sizeof(aside), "%s.damaged", path);
+    size_t len;
+    uint8_t *data = kit_read_file(path, &len);
+    kit_write_file(aside, data, len);
+    free(data);
+    struct inspect *inspect = kit_inspect(dir);
+    struct salvage_plan *plan = plan_of(inspect);
+    cr_assert_eq(plan->blocks, KIT_BLOCKS);
+    cr_assert_eq(plan->aside_blocks, 0);
+    cr_assert_eq(plan->lost_n, 0);
+    salvage_plan_free(plan);
+    inspect_close(inspect);
+    kit_remove_directory(dir);
+}
+
+static int count_letter(void *ctx, const struct inspect_letter *l, struct weir_err *err)
+{
+    (void)err;
+    cr_assert_null(l->damage, "%s", l->damage);
+    ++*(unsigned *)ctx;
+    return WEIR_OK;
+}
+
+Test(salvage, dead_letters_of_a_destroyed_file)
+{
+    char *dir = kit_directory();
+    size_t len;
+    unsigned n = 0;
+    kit_make(dir, NULL);
+    const char *path = kit_path(dir, "deadletter.mdb");
+    uint8_t *data = kit_read_file(path, &len);
+    for (size_t at = 0; at + 4096 <= len; at += 4096)
+        if (weir_get_u64(data + at) == at / 4096)
+            memset(data + at, 0x55, 12); // every page's head, but not the inside of a value
+    kit_write_file(path, data, len);
+    free(data);
+    struct salvage_saved saved;
+    char *to = salvage(dir, NULL, &saved);
+    cr_assert_eq(saved.letters, 2);
+    struct inspect *inspect = kit_inspect(to);
+    struct inspect_letters letters;
+    inspect_letters(inspect, &letters);
+    cr_assert_eq(letters.code, WEIR_OK);
+    cr_assert_eq(letters.requests, 2);
+    cr_assert_eq(letters.items, 4);
+    cr_assert_eq(inspect_letters_each(inspect, true, count_letter, &n, NULL), WEIR_OK);
+    cr_assert_eq(n, 2);
+    inspect_close(inspect);
+    cr_assert_eq(kit_verify(to).result.damage, 0);
+    cleanup(dir, to);
+}
+
+Test(salvage, where_it_must_not_write)
+{
+    char *dir = kit_directory(), path[700];
+    kit_make(dir, NULL);
+    uint64_t before = kit_fingerprint(dir);
+    struct inspect *inspect = kit_inspect(dir);
+    struct salvage_plan *plan = plan_of(inspect);
+    struct salvage_saved saved;
+    struct weir_err err = {0};
+    const char *inside[] = {"", "/", "/new", "/../NAME/new"};
+    for (size_t i = 0; i < WEIR_COUNT(inside); i++) {
+        snprintf(path, sizeof(path), "%s%s", dir, inside[i]);
+        if (strstr(path, "NAME") != NULL)
+            snprintf(path, sizeof(path), "%s/../%s/new", dir, strrchr(dir, '/') + 1);
+        cr_assert_eq(salvage_write(inspect, plan, path, NULL, NULL, &saved, &err), WEIR_E_INVALID, "%s", path);
+    }
+    snprintf(path, sizeof(path), "%s.missing/new", dir);
+    cr_assert_eq(salvage_write(inspect, plan, path, NULL, NULL, &saved, &err), WEIR_E_INVALID);
+    char *other = kit_directory();
+    kit_write_file(kit_path(other, "notes.txt"), "x", 1);
+    cr_assert_eq(salvage_write(inspect, plan, other, NULL, NULL, &saved, &err), WEIR_E_INVALID);
+    cr_assert(strstr(err.text, "notes.txt") != NULL, "%s", err.text);
+    cr_assert_eq(salvage_write(inspect, plan, kit_path(other, "notes.txt"), NULL, NULL, &saved, &err), WEIR_E_INVALID);
+    plan->disk_bytes = UINT64_MAX / 2;
+    unlink(kit_path(other, "notes.txt"));
+    cr_assert_eq(salvage_write(inspect, plan, other, NULL, NULL, &saved, &err), WEIR_E_FULL);
+    salvage_plan_free(plan);
+    inspect_close(inspect);
+    cr_assert_eq(kit_files(other, "", NULL, 0), 2, ". and .. alone");
+    cr_assert_eq(kit_fingerprint(dir), before);
+    kit_remove_directory(other);
+    kit_remove_directory(dir);
+}
+
+Test(salvage, a_newer_format_is_left_alone)
+{
+    static const struct {
+        const char *file, *magic;
+    } newer[] = {{NULL, "WSEG"}, {"deadletter.mdb", "WDLS"}};
+    for (size_t i = 0; i < WEIR_COUNT(newer); i++) {
+        char *dir = kit_directory();
+        kit_make(dir, NULL);
+        const char *file = newer[i].file != NULL ? newer[i].file : kit_segment(dir, 1);
+        cr_assert_gt(kit_change_records(kit_path(dir, file), newer[i].magic, kit_newer), 0);
+        struct inspect *inspect = kit_inspect(dir);
+        struct salvage_plan *plan;
+        struct weir_err err = {0};
+        cr_assert_eq(salvage_plan_make(inspect, NULL, NULL, &plan, &err), WEIR_E_FORMAT, "%s: %s", file, err.text);
+        inspect_close(inspect);
+        kit_remove_directory(dir);
+    }
+}
+
+// It ends in the middle, for want of room: what it made is gone, and no relay could take it for a spool meanwhile.
+Test(salvage, a_disk_that_gets_full)
+{
+    char *dir = kit_directory(), to[700];
+    kit_make(dir, NULL);
+    snprintf(to, sizeof(to), "%s.new", dir);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct inspect *inspect;
+        struct salvage_plan *plan;
+        struct salvage_saved saved;
+        struct rlimit limit = {5000000, 5000000}; // no file may be longer
+        if (inspect_open(dir, &inspect, NULL) != WEIR_OK ||
+            salvage_plan_make(inspect, NULL, NULL, &plan, NULL) != WEIR_OK)
+            _exit(99);
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        _exit(salvage_write(inspect, plan, to, NULL, NULL, &saved, NULL));
+    }
+    int status;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == WEIR_E_FULL, "status %x", status);
+    cr_assert_eq(access(to, F_OK), -1, "the directory stayed");
+    kit_remove_directory(dir);
+}
