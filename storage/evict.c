@@ -183,7 +183,7 @@ static bool take_out_of_lanes(struct spool *spool, struct segment *segment, uint
         [RETENTION_KEPT] = SPOOL_LOSS_DAMAGE, [RETENTION_AGE] = SPOOL_LOSS_AGE,
         [RETENTION_FULL] = SPOOL_LOSS_FULL,
     };
-    if (why != RETENTION_FULL && lanes_first_needed(spool, segment->first, limit) == limit)
+    if (lanes_first_needed(spool, segment->first, limit) == limit)
         return true; // in no lane's intervals: nothing needs to be read
     struct leaving *l = calloc(1, sizeof(*l));
     if (l == NULL || segment_learn(segment, limit, NULL) != WEIR_OK) {

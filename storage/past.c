@@ -266,7 +266,7 @@ static bool received_in(struct spool *spool, uint64_t number, uint64_t since_ns,
            h.received_first_ns < until_ns;
 }
 
-// Neighbours that belong to it, though they lie out of order.
+// Takes in neighbours that belong to it though they lie out of order, and leaves out those at its ends that do not.
 static void widen(struct spool *spool, uint64_t since_ns, uint64_t until_ns, struct spool_interval *range)
 {
     uint64_t first = range->first, end = range->end;
@@ -276,6 +276,12 @@ static void widen(struct spool *spool, uint64_t since_ns, uint64_t until_ns, str
     for (uint64_t n = end; n - end < OUT_OF_ORDER && n < atomic_load(&spool->next_block); n++)
         if (received_in(spool, n, since_ns, until_ns))
             range->end = n + 1;
+    for (unsigned i = 0; i < OUT_OF_ORDER && range->first < range->end; i++, range->first++)
+        if (received_in(spool, range->first, since_ns, until_ns))
+            break;
+    for (unsigned i = 0; i < OUT_OF_ORDER && range->first < range->end; i++, range->end--)
+        if (received_in(spool, range->end - 1, since_ns, until_ns))
+            break;
 }
 
 static int find_received(struct spool *spool, uint64_t since_ns, uint64_t until_ns, struct spool_interval *out)
@@ -308,9 +314,8 @@ int spool_find_received(struct spool *spool, uint64_t since_ns, uint64_t until_n
     if (code == WEIR_OK) {
         if (range.end < range.first)
             range.end = range.first;
-        uint64_t middle = range.first;
         widen(spool, since_ns, until_ns, &range);
-        if (range.first == range.end && range.first == middle)
+        if (range.first == range.end)
             code = WEIR_E_NOT_FOUND;
     }
     pthread_mutex_unlock(&spool->retention_lock);

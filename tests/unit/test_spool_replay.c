@@ -292,6 +292,22 @@ Test(spool_replay, times_are_found_to_the_block, .timeout = 120)
     kit_remove_directory(dir);
 }
 
+// Blocks of several ingest loops lie side by side, not in the order of their receipt.
+Test(spool_replay, times_out_of_order_are_found_too, .timeout = 60)
+{
+    static const uint64_t received[] = {0, 10, 20, 35, 30, 25, 40, 50, 45, 60};
+    char *dir = kit_directory();
+    struct spool *spool = open_kept(dir);
+    for (size_t i = 0; i < WEIR_COUNT(received); i++)
+        cr_assert_eq(kit_append(spool, WEIR_TRACES, received[i], 100), WEIR_OK);
+    check_found(spool, RECEIVED(30), RECEIVED(31), 4, 5);
+    check_found(spool, RECEIVED(25), RECEIVED(36), 3, 6);
+    check_found(spool, RECEIVED(45), RECEIVED(46), 8, 9);
+    check_found(spool, RECEIVED(50), RECEIVED(60), 7, 8);
+    spool_close(spool);
+    kit_remove_directory(dir);
+}
+
 // A replay and the keeper that would remove what it names, at the same time.
 Test(spool_replay, what_it_finds_is_not_removed_under_it, .timeout = 120)
 {
