@@ -191,6 +191,20 @@ int spool_dir_open(struct spool *spool, const struct spool_options *options, str
     return take_lock(spool, err);
 }
 
+// 0 or an errno.
+static int write_line(int fd, const char *line, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        ssize_t n = pwrite(fd, line + at, len - at, (off_t)at);
+        if (n < 0 && errno != EINTR)
+            return errno;
+        if (n == 0)
+            return ENOSPC;
+        at += n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
 int spool_dir_sign(struct spool *spool, const char *holder, struct weir_err *err)
 {
     char line[256];
@@ -198,9 +212,9 @@ int spool_dir_sign(struct spool *spool, const char *holder, struct weir_err *err
     if (n < 0 || (size_t)n >= sizeof(line))
         n = (int)sizeof(line) - 1;
     // For a person only: the lock is what holds. A full disk must not keep the spool from being drained.
-    if (ftruncate(spool->lock_fd, 0) != 0 || pwrite(spool->lock_fd, line, (size_t)n, 0) != n) {
-        if (errno != ENOSPC && errno != EDQUOT)
-            return errno_fail(err, "write", "LOCK");
-    }
-    return WEIR_OK;
+    int rc = ftruncate(spool->lock_fd, 0) != 0 ? errno : write_line(spool->lock_fd, line, (size_t)n);
+    if (rc == 0 || rc == ENOSPC || rc == EDQUOT)
+        return WEIR_OK;
+    errno = rc;
+    return errno_fail(err, "write", "LOCK");
 }
