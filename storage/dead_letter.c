@@ -51,7 +51,7 @@ static int letters_env(struct spool *spool, const char *path, struct weir_err *e
     if (rc == 0)
         return WEIR_OK;
     letters_drop_env(d);
-    return lmdb_fail(err, rc, path);
+    return lmdb_open_fail(err, rc, path);
 }
 
 // Opens what is there; reads only. WEIR_E_NOT_FOUND.

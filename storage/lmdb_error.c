@@ -19,6 +19,7 @@
 //   - A truncated file opens without an error, and the first access behind its end is SIGBUS: check the length against the last
 //     page number first. LMDB has no page checksums either: a flipped bit in a tree page sends it through a wild pointer.
 //     tree_check.c looks at both before LMDB does; sealed segments are not opened by LMDB at all (segment_read.h).
+//   - A read of the meta pages that comes back short is MDB_INVALID, like damage. weir has looked at them before: lmdb_open_fail.
 //   - MDB_NOLOCK: no lock file, no reader table, so pages of the last transaction but one are used again under a reader. Hence
 //     the writer and the readers of the segment in use take turns (turn.h). A sealed file is never written: no turn needed.
 // Forgetting pages. posix_fadvise(DONTNEED) does nothing for pages that are mapped.
@@ -59,6 +60,13 @@ int lmdb_code(int rc)
 int lmdb_fail(struct weir_err *err, int rc, const char *what)
 {
     return weir_fail(err, lmdb_code(rc), "%s: %s", what, mdb_strerror(rc));
+}
+
+int lmdb_open_fail(struct weir_err *err, int rc, const char *path)
+{
+    if (lmdb_code(rc) != WEIR_E_CORRUPT)
+        return lmdb_fail(err, rc, path);
+    return weir_fail(err, WEIR_E_IO, "%s: its first pages could be read in part only", path);
 }
 
 int errno_fail(struct weir_err *err, const char *what, const char *path)

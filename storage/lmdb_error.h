@@ -12,6 +12,8 @@
 int lmdb_code(int rc);
 // Fills `err` with "<what>: <LMDB's text>" and returns lmdb_code(rc).
 int lmdb_fail(struct weir_err *err, int rc, const char *what);
+// Of mdb_env_open for a file whose pages were found to be sound before: what looks like damage is then a read that came back short, WEIR_E_IO.
+int lmdb_open_fail(struct weir_err *err, int rc, const char *path);
 // The same for a failed system call, from errno.
 int errno_fail(struct weir_err *err, const char *what, const char *path);
 

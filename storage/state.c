@@ -122,7 +122,7 @@ static int state_env(const char *path, unsigned flags, struct state **out, struc
         rc = mdb_env_open(state->env, path, MDB_NOSUBDIR | MDB_NOLOCK | flags, 0600);
     if (rc != 0) {
         state_close(state);
-        return lmdb_fail(err, rc, path);
+        return lmdb_open_fail(err, rc, path);
     }
     *out = state;
     return WEIR_OK;
