@@ -15,7 +15,7 @@ static int active_header(struct segment *segment, uint64_t number, struct block_
         MDB_txn *txn = segment_db_begin(&segment->file->db);
         code = WEIR_E_IO;
         if (txn != NULL) {
-            code = segment_db_header(&segment->file->db, txn, number, out) ? WEIR_OK : WEIR_E_NOT_FOUND;
+            code = segment_db_header(&segment->file->db, txn, number, out);
             segment_db_end(txn);
         }
     }

@@ -42,10 +42,7 @@ static int active_counts(struct segment *segment, uint64_t number, struct spool_
     turn_take(&spool->turn);
     if (segment->file != NULL) {
         MDB_txn *txn = segment_db_begin(&segment->file->db);
-        if (txn == NULL)
-            code = WEIR_E_IO;
-        else if (segment_db_counts(&segment->file->db, txn, number, out))
-            code = WEIR_OK;
+        code = txn == NULL ? WEIR_E_IO : segment_db_counts(&segment->file->db, txn, number, out);
         segment_db_end(txn);
     }
     turn_give(&spool->turn);

@@ -24,10 +24,10 @@ int segment_db_find(const struct segment_db *db, MDB_txn *txn, enum weir_signal 
                     struct weir_slice *value);
 // How many blocks of all signals the file holds: their numbers follow each other, so that its end is known without trusting a key.
 uint64_t segment_db_blocks(const struct segment_db *db, MDB_txn *txn);
-// The header of exactly that block, of whatever signal. False: not there or damaged.
-bool segment_db_header(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct block_header *out);
-// The cumulative counts before `number`: from the block itself, else the one before it, else the next that can be read.
-bool segment_db_counts(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct spool_counts *out);
+// The header of exactly that block, of whatever signal. WEIR_E_NOT_FOUND: not there or damaged. Any other code: it cannot be told now.
+int segment_db_header(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct block_header *out);
+// The cumulative counts before `number`: from the block itself, else the one before it, else the next that can be read. Codes as above.
+int segment_db_counts(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct spool_counts *out);
 
 // --- writing: one thread at a time -----------------------------------------------------------------------------------
 struct segment_file {

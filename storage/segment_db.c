@@ -50,34 +50,34 @@ uint64_t segment_db_blocks(const struct segment_db *db, MDB_txn *txn)
     return blocks;
 }
 
-bool segment_db_header(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct block_header *out)
+int segment_db_header(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct block_header *out)
 {
     for (unsigned i = 0; i < WEIR_SIGNALS; i++) {
         uint64_t found = number;
         struct weir_slice value = {0};
-        if (seek(db, txn, (enum weir_signal)i, MDB_SET_KEY, &found, &value) == WEIR_OK)
-            return block_header_get(value, out, NULL) == WEIR_OK && out->number == number;
+        int code = seek(db, txn, (enum weir_signal)i, MDB_SET_KEY, &found, &value);
+        if (code == WEIR_OK)
+            return block_header_get(value, out, NULL) == WEIR_OK && out->number == number ? WEIR_OK : WEIR_E_NOT_FOUND;
+        if (code != WEIR_E_NOT_FOUND) // out of memory: it may be there
+            return code;
     }
-    return false;
+    return WEIR_E_NOT_FOUND;
 }
 
-bool segment_db_counts(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct spool_counts *out)
+int segment_db_counts(const struct segment_db *db, MDB_txn *txn, uint64_t number, struct spool_counts *out)
 {
-    struct block_header h;
-    if (segment_db_header(db, txn, number, &h)) {
+    struct block_header h = {0};
+    int code = segment_db_header(db, txn, number, &h);
+    *out = h.before;
+    if (code == WEIR_E_NOT_FOUND && number > 0) {
+        code = segment_db_header(db, txn, number - 1, &h);
         *out = h.before;
-        return true;
+        if (code == WEIR_OK)
+            spool_counts_add(out, &h);
     }
-    if (number > 0 && segment_db_header(db, txn, number - 1, &h)) {
+    for (uint64_t more = segment_db_blocks(db, txn); code == WEIR_E_NOT_FOUND && more > 0; more--) {
+        code = segment_db_header(db, txn, ++number, &h);
         *out = h.before;
-        spool_counts_add(out, &h);
-        return true;
     }
-    for (uint64_t more = segment_db_blocks(db, txn); more > 0; more--) {
-        if (segment_db_header(db, txn, ++number, &h)) {
-            *out = h.before;
-            return true;
-        }
-    }
-    return false;
+    return code;
 }
