@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -28,7 +29,7 @@ enum fault_call {
     FAULT_OPEN, // of a path with "weir-" in it
     FAULT_MKDIR,
     FAULT_READ,
-    FAULT_MAP,
+    FAULT_MAP, // of a file
     FAULT_MEMORY,
     FAULT_CALLS
 };
@@ -106,6 +107,16 @@ ssize_t pread(int fd, void *data, size_t len, off_t offset)
 ssize_t pread64(int fd, void *data, size_t len, off64_t offset)
 {
     return pread(fd, data, len, offset);
+}
+void *mmap(void *address, size_t len, int protection, int flags, int fd, off_t offset)
+{
+    if (fd >= 0 && fault_of_fd(FAULT_MAP, fd))
+        return MAP_FAILED;
+    return (void *)syscall(SYS_mmap, address, len, protection, flags, fd, offset);
+}
+void *mmap64(void *address, size_t len, int protection, int flags, int fd, off64_t offset)
+{
+    return mmap(address, len, protection, flags, fd, offset);
 }
 int fdatasync(int fd)
 {

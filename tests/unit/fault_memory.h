@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// malloc, calloc and realloc ask before they give memory. For one .c file of a program, after fault_calls.h. A sanitizer's own are used
+// beneath when there is one, so that it goes on seeing leaks.
+#ifndef TESTS_UNIT_FAULT_MEMORY_H
+#define TESTS_UNIT_FAULT_MEMORY_H
+
+#include <stdlib.h>
+
+#include "tests/unit/fault_calls.h"
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+void *__interceptor_malloc(size_t size) __attribute__((weak));
+void *__interceptor_calloc(size_t n, size_t size) __attribute__((weak));
+void *__interceptor_realloc(void *p, size_t size) __attribute__((weak));
+
+// Set while a thread works for the test itself; threads of the spool never set it.
+static __thread bool fault_memory_spared;
+// One word to look at until a test begins: this is called before anything else in the program is.
+static bool fault_memory_on;
+
+static bool fault_of_memory(void)
+{
+    return fault_memory_on && !fault_memory_spared && fault_of_fd(FAULT_MEMORY, -1);
+}
+
+void *malloc(size_t size)
+{
+    if (fault_of_memory())
+        return NULL;
+    return __interceptor_malloc != NULL ? __interceptor_malloc(size) : __libc_malloc(size);
+}
+void *calloc(size_t n, size_t size)
+{
+    if (fault_of_memory())
+        return NULL;
+    return __interceptor_calloc != NULL ? __interceptor_calloc(n, size) : __libc_calloc(n, size);
+}
+void *realloc(void *p, size_t size)
+{
+    if (fault_of_memory())
+        return NULL;
+    return __interceptor_realloc != NULL ? __interceptor_realloc(p, size) : __libc_realloc(p, size);
+}
+
+#endif
