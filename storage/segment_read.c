@@ -298,7 +298,12 @@ int segment_read_value(struct segment_read *r, const struct segment_block *block
     if (!weir_buf_reserve(out, block->bytes))
         return weir_fail(err, WEIR_E_NOMEM, "block %llu: no memory for %llu bytes", (unsigned long long)block->number,
                          (unsigned long long)block->bytes);
-    int code = file_read_at(&r->file, out->data + out->len, block->bytes, block->offset, err);
+    pthread_mutex_lock(&r->lock);
+    const uint8_t *kept = r->scanned ? NULL : segment_tree_value(r->tree, block);
+    if (kept != NULL)
+        memcpy(out->data + out->len, kept, block->bytes);
+    pthread_mutex_unlock(&r->lock);
+    int code = kept != NULL ? WEIR_OK : file_read_at(&r->file, out->data + out->len, block->bytes, block->offset, err);
     if (code == WEIR_OK)
         out->len += block->bytes;
     return code;

@@ -28,7 +28,7 @@ static uint64_t leaf_key(const uint8_t *page, uint32_t i)
 }
 
 // Keys and places of a leaf of blocks.
-static int leaf_check(const struct segment_tree *tree, const struct segment_leaf *leaf, uint64_t pgno,
+static int leaf_check(const struct segment_tree *tree, const struct segment_page *leaf, uint64_t pgno,
                       struct weir_err *err)
 {
     uint64_t least = leaf->low > tree->first ? leaf->low : tree->first;
@@ -51,57 +51,85 @@ static int leaf_check(const struct segment_tree *tree, const struct segment_leaf
     return WEIR_OK;
 }
 
-// The child that `key` belongs to, and what keys it may hold.
-static int branch_child(const uint8_t *page, uint64_t pgno, uint64_t key, struct segment_leaf *bounds, uint64_t *child,
-                        struct weir_err *err)
+static int branch_check(const struct segment_page *branch, uint64_t pgno, struct weir_err *err)
 {
-    uint64_t low = bounds->low, high = bounds->high, before = bounds->low;
-    for (uint32_t i = 0; i < tree_page_nodes(page); i++) {
+    uint64_t before = branch->low;
+    for (uint32_t i = 1; i < tree_page_nodes(branch->page); i++) { // the first one's key is never looked at
         struct tree_node node;
-        tree_page_node(page, i, TREE_BRANCH, &node);
-        if (i == 0) {
-            *child = node.child;
-            continue;
-        }
-        uint64_t at = node.key.len == 8 ? weir_get_u64(node.key.data) : 0;
-        if (node.key.len != 8 || at <= before || at >= bounds->high)
+        tree_page_node(branch->page, i, TREE_BRANCH, &node);
+        uint64_t key = node.key.len == 8 ? weir_get_u64(node.key.data) : 0;
+        if (key <= before || key >= branch->high)
             return bad(err, pgno, "branch keys not in order");
-        before = at;
-        if (at <= key) {
-            *child = node.child;
-            low = at;
-        } else if (high == bounds->high) {
-            high = at;
-        }
+        before = key;
     }
-    bounds->low = low;
-    bounds->high = high;
     return WEIR_OK;
 }
 
-// Loads the leaf that `key` belongs to.
+// The child of a checked branch that `key` belongs to, and what keys it may hold.
+static uint64_t branch_child(const struct segment_page *branch, uint64_t key, uint64_t *child_low, uint64_t *child_high)
+{
+    struct tree_node node;
+    uint32_t n = tree_page_nodes(branch->page), low = 1, high = n;
+    while (low < high) { // the first key beyond it
+        uint32_t middle = (low + high) / 2;
+        tree_page_node(branch->page, middle, TREE_BRANCH, &node);
+        if (weir_get_u64(node.key.data) <= key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *child_low = branch->low;
+    *child_high = branch->high;
+    if (low < n) {
+        tree_page_node(branch->page, low, TREE_BRANCH, &node);
+        *child_high = weir_get_u64(node.key.data);
+    }
+    tree_page_node(branch->page, low - 1, TREE_BRANCH, &node);
+    if (low > 1)
+        *child_low = weir_get_u64(node.key.data);
+    return node.child;
+}
+
+// Reads and checks a page of the given depth; 1: a leaf.
+static int page_keep(struct segment_tree *tree, struct segment_page *kept, unsigned depth, uint64_t pgno,
+                     struct weir_err *err)
+{
+    kept->valid = false;
+    int code = page_read(tree, pgno, depth > 1 ? TREE_BRANCH : TREE_LEAF, kept->page, err);
+    if (code == WEIR_OK)
+        code = depth > 1 ? branch_check(kept, pgno, err) : leaf_check(tree, kept, pgno, err);
+    kept->valid = code == WEIR_OK;
+    return code;
+}
+
+// Loads the leaf that `key` belongs to, from the lowest branch kept that it is under.
 static int descend(struct segment_tree *tree, unsigned signal, uint64_t key, struct weir_err *err)
 {
     const struct tree_db *db = &tree->db[signal];
-    struct segment_leaf *leaf = &tree->leaf[signal];
-    uint64_t pgno = db->root;
-    int code = WEIR_OK;
-    leaf->valid = false;
-    leaf->low = 0;
-    leaf->high = UINT64_MAX;
-    for (unsigned depth = db->depth; depth > 1 && code == WEIR_OK; depth--) {
-        uint64_t child = 0;
-        code = page_read(tree, pgno, TREE_BRANCH, leaf->page, err);
-        if (code == WEIR_OK)
-            code = branch_child(leaf->page, pgno, key, leaf, &child, err);
-        pgno = child;
+    struct segment_page *branches = tree->branch[signal], *leaf = &tree->leaf[signal];
+    uint64_t pgno = db->root, low = 0, high = UINT64_MAX;
+    unsigned depth = db->depth;
+    if (depth > SEGMENT_BRANCHES + 1)
+        return bad(err, pgno, "tree too deep");
+    for (unsigned i = 0; i + 1 < db->depth; i++) {
+        if (branches[i].valid && key >= branches[i].low && key < branches[i].high) {
+            pgno = branch_child(&branches[i], key, &low, &high);
+            depth = i + 1;
+            break;
+        }
     }
-    if (code == WEIR_OK)
-        code = page_read(tree, pgno, TREE_LEAF, leaf->page, err);
-    if (code == WEIR_OK)
-        code = leaf_check(tree, leaf, pgno, err);
-    leaf->valid = code == WEIR_OK;
-    return code;
+    for (; depth > 1; depth--) {
+        struct segment_page *branch = &branches[depth - 2];
+        branch->low = low;
+        branch->high = high;
+        int code = page_keep(tree, branch, depth, pgno, err);
+        if (code != WEIR_OK)
+            return code;
+        pgno = branch_child(branch, key, &low, &high);
+    }
+    leaf->low = low;
+    leaf->high = high;
+    return page_keep(tree, leaf, 1, pgno, err);
 }
 
 // Index of the first key at or after `from`; may be the number of nodes.
@@ -118,7 +146,7 @@ static uint32_t leaf_at(const uint8_t *page, uint64_t from)
     return low;
 }
 
-static void leaf_block(const struct segment_leaf *leaf, uint32_t i, enum weir_signal signal, struct segment_block *out)
+static void leaf_block(const struct segment_page *leaf, uint32_t i, enum weir_signal signal, struct segment_block *out)
 {
     struct tree_node node;
     tree_page_node(leaf->page, i, TREE_LEAF, &node);
@@ -130,7 +158,7 @@ static void leaf_block(const struct segment_leaf *leaf, uint32_t i, enum weir_si
 static int find_one(struct segment_tree *tree, unsigned signal, uint64_t from, struct segment_block *out,
                     struct weir_err *err)
 {
-    struct segment_leaf *leaf = &tree->leaf[signal];
+    struct segment_page *leaf = &tree->leaf[signal];
     if (tree->db[signal].root == TREE_NO_PAGE)
         return WEIR_E_NOT_FOUND;
     for (;;) {
@@ -167,6 +195,25 @@ int segment_tree_find(struct segment_tree *tree, unsigned signal, uint64_t from,
         }
     }
     return found;
+}
+
+const uint8_t *segment_tree_value(const struct segment_tree *tree, const struct segment_block *block)
+{
+    const struct segment_page *leaf = &tree->leaf[block->signal];
+    uint64_t in = block->offset % TREE_PAGE;
+    if (!leaf->valid || in == TREE_PAGE_HEAD || weir_get_u64(leaf->page) != block->offset / TREE_PAGE ||
+        block->bytes > TREE_PAGE - in)
+        return NULL;
+    return leaf->page + in;
+}
+
+void segment_tree_forget(struct segment_tree *tree)
+{
+    for (unsigned i = 0; i < WEIR_SIGNALS; i++) {
+        tree->leaf[i].valid = false;
+        for (unsigned j = 0; j < SEGMENT_BRANCHES; j++)
+            tree->branch[i][j].valid = false;
+    }
 }
 
 // --- opening ------------------------------------------------------------------------------------------------------------

@@ -17,8 +17,7 @@ static int verify_head(struct segment_read *r, struct weir_err *err)
         code = weir_fail(err, WEIR_E_CORRUPT, "its number of blocks has changed");
     free(tree);
     pthread_mutex_lock(&r->lock);
-    for (unsigned i = 0; i < WEIR_SIGNALS; i++)
-        r->tree->leaf[i].valid = false; // to be read again
+    segment_tree_forget(r->tree); // to be read again
     pthread_mutex_unlock(&r->lock);
     return code;
 }
