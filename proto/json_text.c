@@ -66,13 +66,13 @@ uint64_t json_put_string(struct json_text *text, struct weir_slice string)
     for (size_t i = 0; i < string.len && text->code == WEIR_OK;) {
         const uint8_t *p = string.data + i;
         size_t left = string.len - i, len = plain_run(p, left);
+        if (len == 0 && *p >= 0x80)
+            len = utf8_character_len(p, left);
         if (len > 0) {
             json_put(text, p, len);
         } else if (*p < 0x80) {
             put_escape(text, *p);
             len = 1;
-        } else if ((len = utf8_character_len(p, left)) > 0) {
-            json_put(text, p, len);
         } else {
             json_put(text, "\xef\xbf\xbd", 3);
             replaced++;
