@@ -36,6 +36,7 @@ UNITS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/te
 BENCHES  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS    := $(B)/weir-gen $(B)/weir-sink
+E2E_TOOLS := $(B)/tests/slow_fdatasync.so $(B)/tests/tools/lanes $(B)/tests/tools/fill
 
 # The targets that `make help` lists. One that is asked for and has no rule is an error then, not "nothing to be done".
 .PHONY: tools fuzz-run $(shell sed -nE 's/^([a-z0-9-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
@@ -98,7 +99,7 @@ $(B)/tests/unit/dump_%: $(B)/tests/unit/dump_%.o $(B)/libproto.a
 $(B)/tests/bench/bench_%: $(B)/tests/bench/bench_%.o $(B)/librelay.a $(ARCHIVES)
 	$(call say,LINK,$@)
 	$(link)
-$(B)/tests/tools/lanes: $(B)/tests/tools/lanes.o $(B)/libstorage.a $(B)/libproto.a
+$(B)/tests/tools/lanes $(B)/tests/tools/fill: %: %.o $(B)/tests/tools/common/emit.o $(B)/tests/tools/common/payload.o $(B)/libstorage.a $(B)/libproto.a
 	$(call say,LINK,$@)
 	$(link)
 $(B)/tests/model/model: $(call src_objs,tests/model) $(B)/libstorage.a $(B)/libproto.a
@@ -137,7 +138,7 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS=20, with clang and sanitizers, fr
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined B=build/fuzz fuzz-run
 fuzz-run: $(FUZZERS)
 	@tests/fuzz/run.sh $(B) $(FUZZ_SECONDS) $(FUZZERS)
-e2e: $(B)/weir tools $(B)/tests/slow_fdatasync.so $(B)/tests/tools/lanes ## the real binaries against each other, in parallel (E2E="-k outage" for a part)
+e2e: $(B)/weir tools $(E2E_TOOLS) ## the real binaries against each other, in parallel (E2E="-k outage" for a part)
 	@WEIR_BUILD=$(B) /usr/bin/python3 -m pytest -p no:cacheprovider -n 4 -q -rs $(E2E) tests/e2e
 outage: E2E := -k "outage or kill"
 outage: e2e ## the outage and kill -9 tests alone, with their figures
