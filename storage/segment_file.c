@@ -73,7 +73,7 @@ int segment_file_write_ahead(struct segment_file *file, uint64_t bytes, struct w
     static const uint8_t zeros[64 * 1024];
     int fd;
     int rc = mdb_env_get_fd(file->db.env, &fd);
-    uint64_t end = file->bytes - file->written < bytes ? file->bytes : file->written + bytes;
+    uint64_t begin = file->written, end = file->bytes - begin < bytes ? file->bytes : begin + bytes;
     while (rc == 0 && file->written < end) {
         uint64_t len = end - file->written < sizeof(zeros) ? end - file->written : sizeof(zeros);
         ssize_t n = pwrite(fd, zeros, len, (off_t)file->written);
@@ -84,6 +84,8 @@ int segment_file_write_ahead(struct segment_file *file, uint64_t bytes, struct w
     }
     if (rc == 0 && fdatasync(fd) != 0)
         rc = errno;
+    posix_fadvise(fd, (off_t)begin, (off_t)(end - begin),
+                  POSIX_FADV_DONTNEED); // nobody reads zeros: memory for what is read
     return rc == 0 ? WEIR_OK : weir_fail(err, lmdb_code(rc), "write the next segment ahead: %s", strerror(rc));
 }
 
