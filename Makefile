@@ -179,6 +179,7 @@ bench: $(B)/weir tools $(BENCHES) ## durable ingest and drain, beside the machin
 	@$(B)/tests/bench/bench_walk
 	@$(B)/tests/bench/bench_json
 	@$(B)/tests/bench/bench_spool
+	@$(B)/tests/bench/bench_backlog
 
 # --- installation ---------------------------------------------------------------------------------------------------
 install: $(B)/weir ## install weir and its systemd unit below PREFIX

@@ -11,8 +11,6 @@
 #define ROUNDS      60u
 #define FILL_BLOCK  128u // requests, 1 MiB
 #define STEP_BLOCK  8u   // 64 KiB
-#define RAW_EVERY   16u
-#define RAW_MAX     (256 * MIB)
 #define CURVE_STEPS 16u
 
 struct side {
@@ -26,12 +24,6 @@ struct side {
     uint64_t at; // the next block to drain
     struct bench_samples commits;
     uint64_t drained_bytes, drained_ns;
-};
-
-struct raw {
-    int fd;
-    uint64_t bytes;
-    struct bench_samples samples;
 };
 
 static uint64_t side_open(struct side *side)
@@ -106,55 +98,36 @@ static void drop_cache(const struct side *side)
         closedir(dir);
 }
 
-static void raw_append(struct raw *raw)
-{
-    static uint8_t bytes[FILL_BLOCK * BENCH_REQUEST_BYTES];
-    memset(bytes, (int)(raw->samples.n & 0xff), sizeof(bytes));
-    uint64_t begun = weir_now_ns();
-    if (write(raw->fd, bytes, sizeof(bytes)) != (ssize_t)sizeof(bytes) || fdatasync(raw->fd) != 0)
-        bench_fail("write");
-    bench_add(&raw->samples, weir_now_ns() - begun);
-    raw->bytes += sizeof(bytes);
-    if (raw->bytes >= RAW_MAX && ftruncate(raw->fd, 0) == 0)
-        raw->bytes = 0;
-}
-
 static void append(struct side *side, unsigned requests, struct bench_samples *samples)
 {
     bench_add(samples, bench_append(side->spool, bench_block(side->builder, requests, &side->wait), &side->wait));
 }
 
-// Fills by commits of one block of 1 MiB each, with the machine's own append of as much in between.
-static double fill(struct side *side, const char *what, uint64_t bytes, const char *raw_file)
+// Fills by commits of one block of 1 MiB each; `other` beside it, block by block, when there is one, so that both see the same disk.
+static void fill(struct side *side, struct side *other, uint64_t bytes)
 {
-    struct raw raw = {.fd = open(raw_file, O_CREAT | O_TRUNC | O_WRONLY | O_APPEND, 0600)};
-    struct bench_samples all = {0}, part = {0};
-    double worst = 0;
-    if (raw.fd < 0)
-        bench_fail("setup");
-    for (uint64_t n = 0; pending(side) < bytes; n++) {
-        append(side, FILL_BLOCK, &part);
-        bench_add(&all, part.ns[part.n - 1]);
-        if (n % RAW_EVERY == 0)
-            raw_append(&raw);
-        if (part.n == 256) {
-            double p50 = bench_at(&part, 0.5);
-            worst = p50 > worst ? p50 : worst;
-            part.n = 0;
-        }
+    struct side *sides[] = {side, other};
+    for (size_t s = 0; s < 2 && sides[s] != NULL; s++)
+        sides[s]->commits.n = 0;
+    while (pending(side) < bytes)
+        for (size_t s = 0; s < 2 && sides[s] != NULL; s++)
+            append(sides[s], FILL_BLOCK, &sides[s]->commits);
+}
+
+// The second fill of one spool beside the first of another.
+static void fill_again(struct side *again, struct side *fresh, uint64_t bytes)
+{
+    struct side *sides[] = {fresh, again};
+    double p50[2], p99[2];
+    fill(again, fresh, bytes);
+    for (size_t s = 0; s < 2; s++) {
+        p50[s] = bench_at(&sides[s]->commits, 0.5);
+        p99[s] = bench_at(&sides[s]->commits, 0.99);
     }
-    double p50 = bench_at(&all, 0.5);
-    printf("%s: commits of 1 MiB: p50 %.0f us, p99 %.0f us, worst p50 of 256 in a row %.0f us; append+fdatasync p50 "
+    printf("second fill beside a first one: commits of 1 MiB: p50 %.0f us, first %.0f us: %.2f x; p99 %.0f us, first "
            "%.0f us: %.2f x\n",
-           what, p50, bench_at(&all, 0.99), worst, bench_at(&raw.samples, 0.5), p50 / bench_at(&raw.samples, 0.5));
+           p50[1], p50[0], p50[1] / p50[0], p99[1], p99[0], p99[1] / p99[0]);
     fflush(stdout);
-    double ratio = p50 / bench_at(&raw.samples, 0.5);
-    close(raw.fd);
-    unlink(raw_file);
-    free(raw.samples.ns);
-    free(all.ns);
-    free(part.ns);
-    return ratio;
 }
 
 // Reads, checks and settles `bytes` block by block, as a replay worker does without its socket.
@@ -239,20 +212,26 @@ static double reopen_ms(struct side *side, bool cold)
     return (double)side_open(side) / 1e6;
 }
 
+static void side_remove(struct side *side)
+{
+    side_close(side);
+    block_builder_free(side->builder);
+    free(side->commits.ns);
+    bench_remove_directory(side->path);
+}
+
 int main(int argc, char **argv)
 {
     const char *base = argc > 2 ? argv[2] : getenv("TMPDIR");
     uint64_t gib = argc > 1 ? strtoull(argv[1], NULL, 10) : 8;
-    static struct side small, large;
-    char raw[600];
+    static struct side small, large, fresh;
     if (gib == 0 || gib > 64)
         bench_fail("usage: bench_backlog [GIB [DIRECTORY]]");
     base = base != NULL ? base : "/tmp";
     side_make(&small, base, GIB);
     side_make(&large, base, (gib + 2) * GIB);
-    snprintf(raw, sizeof(raw), "%s.raw", large.path);
-    fill(&small, "small fill", SMALL, raw);
-    double first = fill(&large, "first fill", gib * GIB, raw);
+    fill(&small, NULL, SMALL);
+    fill(&large, NULL, gib * GIB);
     for (unsigned run = 0; run < 2; run++) {
         steady(&small, &large, "beside each other, warm", false);
         steady(&small, &large, "beside each other, cold", true);
@@ -263,16 +242,12 @@ int main(int argc, char **argv)
            start[2], start[3]);
     drop_cache(&large);
     drain_all(&large, "first drain, cold");
-    double second = fill(&large, "second fill", gib * GIB, raw);
-    printf("second fill / first: %.2f x, both in units of the machine's own append\n", second / first);
-    steady(&small, &large, "again beside each other, warm", false);
+    side_make(&fresh, base, (gib + 2) * GIB);
+    fill_again(&large, &fresh, gib * GIB);
+    side_remove(&fresh);
+    steady(&small, &large, "after the second fill, warm", false);
     drain_all(&large, "second drain, warm");
-    struct side *sides[] = {&small, &large};
-    for (size_t s = 0; s < 2; s++) {
-        side_close(sides[s]);
-        block_builder_free(sides[s]->builder);
-        free(sides[s]->commits.ns);
-        bench_remove_directory(sides[s]->path);
-    }
+    side_remove(&large);
+    side_remove(&small);
     return 0;
 }
