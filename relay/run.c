@@ -15,6 +15,7 @@
 #include "relay/version.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -23,7 +24,10 @@
 
 #define REPLAY_GRACE_MS 1000
 #define SPOOL_WATCH_MS  250 // how soon the log tells that the spool takes no data
-#define SIGNAL_POLL_MS  20  // how soon a second signal is seen while something else is waited for
+// A block or a request that is larger is a map of its own and goes back to the machine with its last user. Left to itself, malloc learns to
+// keep what was freed: a relay that has drained a backlog stayed at 20 MiB instead of 3.
+#define LARGE_BYTES    (128 * 1024)
+#define SIGNAL_POLL_MS 20 // how soon a second signal is seen while something else is waited for
 
 struct run {
     struct relay relay;
@@ -77,6 +81,7 @@ static void prepare_process(struct run *run)
     sigaddset(&run->signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &run->signals, NULL);
     signal(SIGPIPE, SIG_IGN); // a peer that left is an error of write()
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an error of write()
     struct rlimit files;
     rlim_t need = run->relay.config->receiver.max_connections + 512;
