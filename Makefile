@@ -147,6 +147,9 @@ powercut: $(B)/tests/powercut/powercut ## POWERCUT_CUTS=10000 power cuts of a sp
 	@$< --lies && $< $(POWERCUT_CUTS)
 powercut-test: POWERCUT_CUTS := 600
 powercut-test: powercut ## the same with 600 cuts
+memory: export WEIR_TEST_BACKLOG_MIB ?= 512
+memory: E2E := -k test_memory -n0
+memory: e2e ## anonymous memory with a backlog of WEIR_TEST_BACKLOG_MIB=512, and a relay in a 64 MiB cgroup, with their figures
 interop: $(B)/weir tools $(B)/tests/unit/dump_otlp_json ## the JS SDK through weir, item by item; the Collector reads our OTLP/JSON (npm and go fetch them into build/interop)
 	@WEIR_BUILD=$(B) tests/interop/run.sh
 $(B)/tests/slow_fdatasync.so: tests/tools/slow_fdatasync.c
