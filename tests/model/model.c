@@ -56,6 +56,7 @@ void model_settle(struct model *m, unsigned lane, uint64_t first, uint64_t end, 
     is->delivered += delivered;
     is->rejected_by_upstream += least(outcome->rejected_by_upstream, delivered);
     is->evicted += left - delivered; // not named: lost to this lane
+    is->evicted_by[SPOOL_LOSS_DAMAGE] += left - delivered;
 }
 
 void model_evict(struct model *m, unsigned lane, uint64_t first, uint64_t end, enum spool_loss loss)
@@ -80,11 +81,11 @@ uint64_t model_replay(struct model *m, unsigned lane, uint64_t first, uint64_t e
     return items;
 }
 
-void model_follow(struct model *m, unsigned lane, uint64_t first)
+void model_follow(struct model *m, unsigned lane, uint64_t first, uint64_t end)
 {
     struct model_lane *l = &m->now.lanes[lane];
     l->exists = l->follows = true;
-    for (uint64_t i = first; i < m->now.n; i++) {
+    for (uint64_t i = first; i < end && i < m->now.n; i++) {
         if (m->blocks[i].signal != model_signal(lane) || l->pending[i])
             continue;
         l->pending[i] = true;

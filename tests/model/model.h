@@ -53,7 +53,7 @@ void model_evict(struct model *m, unsigned lane, uint64_t first, uint64_t end, e
 // Again into the lane's work, where it is not. Returns the items.
 uint64_t model_replay(struct model *m, unsigned lane, uint64_t first, uint64_t end, bool dry_run);
 // The lane gets blocks from `first` on (all there are: from now on) and all new ones.
-void model_follow(struct model *m, unsigned lane, uint64_t first);
+void model_follow(struct model *m, unsigned lane, uint64_t first, uint64_t end);
 void model_stop_following(struct model *m);
 
 // What a crash may go back to: one more, or only this one.

@@ -101,11 +101,28 @@ void rig_end(struct rig *rig)
     pthread_mutex_destroy(&rig->events_lock);
 }
 
+// From the oldest block on, but for those that are gone: nobody needed them. They may go between our two looks.
+static void follow_oldest(struct rig *rig, unsigned lane, uint64_t first)
+{
+    struct spool_interval in[128];
+    size_t n = spool_lane_intervals(rig->lanes[lane], in, WEIR_COUNT(in));
+    for (size_t i = 0; i < n; first = in[i++].end) {
+        RIG_CHECK(in[i].first >= first, "the oldest block is %llu, a lane begins at %llu", (unsigned long long)first,
+                  (unsigned long long)in[i].first);
+        for (uint64_t b = first; b < in[i].first; b++)
+            RIG_CHECK(!model_needed(&rig->m, b), "a lane from the oldest block on has no block %llu",
+                      (unsigned long long)b);
+        first = in[i].first;
+    }
+    RIG_CHECK(n > 0 && first == SPOOL_END, "an open lane does not follow");
+    for (size_t i = 0; i < n; i++)
+        model_follow(&rig->m, lane, in[i].first, in[i].end);
+}
+
 void rig_open_lane(struct rig *rig, unsigned lane, bool oldest)
 {
     struct weir_err err = {0};
     struct spool_stats stats;
-    struct spool_interval in = {0};
     bool known = rig->m.now.lanes[lane].exists, was_dead = calls_dead();
     unsigned failed = calls_failed();
     spool_stats_get(rig->spool, &stats);
@@ -114,17 +131,10 @@ void rig_open_lane(struct rig *rig, unsigned lane, bool oldest)
     RIG_CHECK(code == WEIR_OK || was_dead || calls_failed() != failed, "open a lane: %s", err.text);
     if (rig->lanes[lane] == NULL)
         return;
-    // The oldest block: what lies before it may be removed between our two looks.
-    uint64_t first = rig->m.now.n;
-    if (oldest && !known && spool_lane_intervals(rig->lanes[lane], &in, 1) > 0) {
-        RIG_CHECK(in.first >= stats.first_block && in.first <= first, "the oldest block is %llu, a lane begins at %llu",
-                  (unsigned long long)stats.first_block, (unsigned long long)in.first);
-        for (uint64_t b = stats.first_block; b < in.first; b++)
-            RIG_CHECK(!model_needed(&rig->m, b), "a lane from the oldest block on begins behind block %llu",
-                      (unsigned long long)b);
-        first = in.first;
-    }
-    model_follow(&rig->m, lane, first);
+    if (oldest && !known)
+        follow_oldest(rig, lane, stats.first_block);
+    else
+        model_follow(&rig->m, lane, rig->m.now.n, SPOOL_END);
     if (code == WEIR_OK)
         model_durable(&rig->m);
     else
