@@ -232,8 +232,9 @@ void snapshot_sample(struct snapshot_sampler *sampler, const struct snapshot *ta
             const struct snapshot_lane *lane = &taken->upstreams[i].lanes[s];
             if (!lane->replay.open)
                 continue;
-            in_items += lane->ledger.accepted;
-            out_items += lane->ledger.accepted - lane->ledger.pending; // gone in whatever way: what shrinks the backlog
+            const struct spool_lane_stats *ledger = &lane->ledger;
+            in_items += ledger->accepted - ledger->replayed;
+            out_items += ledger->accepted - ledger->pending - ledger->evicted; // what was lost did not go out
             in_bytes += taken->spool.raw_bytes_by_signal[s];
             out_bytes += lane->replay.sent_raw_bytes;
         }

@@ -359,6 +359,11 @@ Test(status, sampled_rates)
     snap.received[EXCHANGE_HTTP][WEIR_LOGS].bytes += 5000;
     snap.upstreams[0].lanes[WEIR_TRACES].ledger.accepted += 100; // 300 taken, 100 came: 200 less to do
     snap.upstreams[0].lanes[WEIR_TRACES].ledger.delivered += 300;
+    snap.upstreams[0].lanes[WEIR_METRICS].ledger.accepted +=
+        70; // 70 came again, 40 were lost: neither came in, nor went out
+    snap.upstreams[0].lanes[WEIR_METRICS].ledger.replayed += 70;
+    snap.upstreams[0].lanes[WEIR_METRICS].ledger.pending += 30;
+    snap.upstreams[0].lanes[WEIR_METRICS].ledger.evicted += 40;
     snap.upstreams[0].lanes[WEIR_TRACES].ledger.pending -= 200;
     snap.upstreams[0].lanes[WEIR_TRACES].replay.sent_raw_bytes += 3000;
     snap.spool.raw_bytes_by_signal[WEIR_TRACES] += 1000;
