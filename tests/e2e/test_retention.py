@@ -52,7 +52,7 @@ def check_evicted(weir, reason):
 
 def test_evict_oldest_in_an_outage(box):
     """Senders are never refused, and each item is delivered or counted, per lane; what is left is the newest."""
-    items = scaled(60_000) // 3
+    items = 20_000  # not fewer under a sanitizer: it must be more than fits
     sink, other = box.sink(), box.sink()
     sink.listen(False)
     weir = box.weir(sink.url("grpc"), {"name": "good", "endpoint": other.url("grpc"), "signals": ["logs"]},
@@ -71,7 +71,8 @@ def test_evict_oldest_in_an_outage(box):
         lane, got = ledger["up0"][signal], sink.ids(signal)
         assert evicted[signal] > 0 and lane["accepted"] == items, (signal, lane)
         assert len(got) == lane["delivered"] == items - evicted[signal], (signal, lane, len(got))
-        assert got >= set(range(items - 50, items)), "the newest is there"
+        lost = set(range(items)) - got
+        assert not got or max(lost) - min(got) <= 4 * 50, "what is left is the newest, but for requests under way together"
     good = ledger["good"]["logs"]
     assert good["delivered"] == len(other.ids("logs")) == items - good["evicted"], good
     totals = shown(weir)
@@ -86,7 +87,7 @@ def test_refuse_is_the_default(box):
     sink = box.sink()
     sink.listen(False)
     weir = box.weir(sink.url("grpc"), config=small())
-    result = box.gen(weir, items=scaled(20_000), items_per_request=50, payload_bytes=60_000, expect_all=False, deadline_ms=3000)
+    result = box.gen(weir, items=50_000, items_per_request=50, payload_bytes=60_000, in_flight=2, expect_all=False)
     assert result["refused"], result
     sink.listen(True)
     weir.wait_drained()
