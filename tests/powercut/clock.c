@@ -86,7 +86,7 @@ static void release(void)
 // The writer waits for room that the keeper makes: the keeper works once, and the writer goes on when it stands again.
 int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
 {
-    struct timespec never = {1ll << 40, 0};
+    struct timespec never = {INT32_MAX, 0};
     bool answer = false;
     if (mutex != &gate) {
         pthread_mutex_lock(&gate);

@@ -36,7 +36,7 @@ static void file_reach(struct disk_file *file, uint64_t size)
 
 // --- what of an event reaches a page -------------------------------------------------------------------------------------
 
-static uint8_t *page_copy(const uint8_t *page)
+uint8_t *page_copy(const uint8_t *page)
 {
     uint8_t *copy = calloc(1, PAGE);
     assert(copy != NULL);
@@ -45,8 +45,7 @@ static uint8_t *page_copy(const uint8_t *page)
     return copy;
 }
 
-// Bytes [from, to) of `page`, as far as the write has them.
-static void page_write(uint8_t **page, size_t index, const struct event *e, uint64_t from, uint64_t to)
+void page_write(uint8_t **page, size_t index, const struct event *e, uint64_t from, uint64_t to)
 {
     uint64_t base = (uint64_t)index * PAGE, begin = base + from, end = base + to;
     begin = begin < e->offset ? e->offset : begin;
@@ -61,7 +60,7 @@ static void page_write(uint8_t **page, size_t index, const struct event *e, uint
         memcpy(*page + (begin - base), e->data + (begin - e->offset), end - begin);
 }
 
-static void pages_cut(uint8_t **pages, size_t pages_n, uint64_t size)
+void pages_cut(uint8_t **pages, size_t pages_n, uint64_t size)
 {
     for (size_t i = size / PAGE; i < pages_n; i++) {
         uint64_t keep = size > (uint64_t)i * PAGE ? size - (uint64_t)i * PAGE : 0;
@@ -134,7 +133,7 @@ static void entry_put(struct disk *disk, const char *name, uint32_t file)
     disk->entries_n += i == disk->entries_n;
 }
 
-static void name_done(struct disk *disk, const struct event *e)
+void disk_name_done(struct disk *disk, const struct event *e)
 {
     if (e->kind != EVENT_CREATE)
         entry_drop(disk, e->name, e->file);
@@ -145,7 +144,7 @@ static void name_done(struct disk *disk, const struct event *e)
 static void names_flush(struct disk *disk)
 {
     for (size_t k = 0; k < disk->names.n; k++)
-        name_done(disk, &disk->trace->at[disk->names.at[k]]);
+        disk_name_done(disk, &disk->trace->at[disk->names.at[k]]);
     disk->names.n = 0;
 }
 
@@ -154,8 +153,7 @@ static bool flush_is_left_out(const struct disk *disk, size_t i)
     return disk->lie == LIE_NO_SYNC || (disk->lie == LIE_ONE_SYNC && mix(i) % 16 == 0);
 }
 
-// Opens the event: it is done or not until a flush covers it.
-static void event_open(struct disk *disk, size_t i)
+void disk_event_open(struct disk *disk, size_t i)
 {
     const struct event *e = &disk->trace->at[i];
     assert(e->file < DISK_FILES);
@@ -177,7 +175,7 @@ void disk_apply(struct disk *disk, size_t i)
         if (e->through && disk->lie != LIE_NO_META_SYNC && disk->lie != LIE_NO_SYNC)
             file_write_through(&disk->file[e->file], disk->trace, i);
         else
-            event_open(disk, i);
+            disk_event_open(disk, i);
         break;
     case EVENT_SYNC:
         if (!flush_is_left_out(disk, i))
@@ -199,197 +197,8 @@ void disk_apply(struct disk *disk, size_t i)
     case EVENT_PROMISE:
         break;
     default:
-        event_open(disk, i);
+        disk_event_open(disk, i);
     }
-}
-
-// --- images ----------------------------------------------------------------------------------------------------------------
-
-// How much of what is open reached the disk.
-struct chance {
-    uint64_t seed;
-    unsigned data; // per cent of pages
-    unsigned torn; // one page in so many; 0: none
-    bool in_order; // names as a journal writes them, one after the other
-    bool none, all;
-};
-
-static struct chance chance_of(uint64_t seed)
-{
-    static const uint8_t per_cent[] = {3, 20, 50, 80, 97};
-    static const uint8_t torn[] = {0, 2, 8, 32};
-    struct dice dice = {seed};
-    struct chance c = {.seed = mix(seed)};
-    uint64_t kind = roll(&dice, 12);
-    c.none = kind == 0;
-    c.all = kind == 1;
-    c.in_order = roll(&dice, 2) == 0;
-    c.data = per_cent[roll(&dice, WEIR_COUNT(per_cent))];
-    c.torn = torn[roll(&dice, WEIR_COUNT(torn))];
-    return c;
-}
-
-// How many of the `n` changes of that page are in this sector.
-static uint64_t sector_version(const struct chance *c, uint32_t file, size_t page, unsigned sector, uint64_t n)
-{
-    if (c->none || c->all)
-        return c->all ? n : 0;
-    uint64_t x = mix4(c->seed, file, page, 1);
-    if (c->torn != 0 && x % c->torn == 0)
-        x = mix4(c->seed, file, page, 2 + sector);
-    x /= 64;
-    if (x % 4 == 0) // flushed at some moment in between
-        return x / 4 % (n + 1);
-    return x / 4 % 100 < c->data ? n : 0;
-}
-
-// The journal's part: how many of the changes of the file's size are done. A write behind the end is one.
-static uint64_t sizes_done(const struct disk *disk, uint32_t f, const struct chance *c, size_t *done)
-{
-    const struct disk_file *file = &disk->file[f];
-    struct dice dice = {mix4(c->seed, f, 0, 99)};
-    uint64_t size = file->size, changes = 0;
-    for (size_t k = 0; k < file->open.n; k++) {
-        const struct event *e = &disk->trace->at[file->open.at[k]];
-        bool grows = e->kind == EVENT_WRITE && e->offset + e->len > size;
-        size = e->kind == EVENT_SIZE ? e->offset : grows ? e->offset + e->len : size;
-        changes += e->kind == EVENT_SIZE || grows;
-    }
-    uint64_t most = c->none ? 0 : c->all ? changes : roll(&dice, changes + 1);
-    size = file->size;
-    *done = most == changes ? file->open.n : 0;
-    for (size_t k = 0; k < file->open.n && most > 0; k++) {
-        const struct event *e = &disk->trace->at[file->open.at[k]];
-        bool grows = e->kind == EVENT_WRITE && e->offset + e->len > size;
-        if (e->kind != EVENT_SIZE && !grows)
-            continue;
-        uint64_t end = e->kind == EVENT_SIZE ? e->offset : e->offset + e->len;
-        if (--most == 0 && grows && !c->all && roll(&dice, 2) == 0)
-            end = size + roll(&dice, end - size + 1); // flushed in the middle of the write
-        size = end;
-        if (*done < file->open.n)
-            *done = k + 1;
-    }
-    return size;
-}
-
-static void put_bytes(int fd, const uint8_t *data, size_t len, uint64_t offset)
-{
-    ssize_t n = pwrite(fd, data, len, (off_t)offset);
-    assert(n == (ssize_t)len);
-}
-
-// The file's pages as they may be found: over[i] where a page is not what is on the disk for certain.
-static uint8_t **pages_found(const struct disk *disk, uint32_t f, const struct chance *c, size_t pages, size_t done)
-{
-    const struct disk_file *file = &disk->file[f];
-    uint8_t **over = calloc(pages + 1, sizeof(over[0]));
-    uint32_t *touched = calloc(pages + 1, sizeof(touched[0])), *seen = calloc(pages + 1, sizeof(seen[0]));
-    assert(over != NULL && touched != NULL && seen != NULL);
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t k = 0; k < file->open.n; k++) {
-            const struct event *e = &disk->trace->at[file->open.at[k]];
-            if (e->kind == EVENT_SIZE) {
-                for (size_t p = e->offset / PAGE; pass == 1 && k < done && p < pages; p++)
-                    if (over[p] == NULL && p < file->pages_n && file->pages[p] != NULL)
-                        over[p] = page_copy(file->pages[p]);
-                if (pass == 1 && k < done)
-                    pages_cut(over, pages, e->offset);
-                continue;
-            }
-            for (size_t p = e->offset / PAGE; p < pages && p * PAGE < e->offset + e->len; p++) {
-                if (p < file->pages_n && file->since[p] > file->open.at[k])
-                    continue;
-                if (pass == 0) {
-                    touched[p]++;
-                    continue;
-                }
-                seen[p]++;
-                if (over[p] == NULL && p < file->pages_n && file->pages[p] != NULL)
-                    over[p] = page_copy(file->pages[p]);
-                for (unsigned s = 0; s < PAGE / SECTOR; s++)
-                    if (seen[p] <= sector_version(c, f, p, s, touched[p]))
-                        page_write(&over[p], p, e, (uint64_t)s * SECTOR, (uint64_t)(s + 1) * SECTOR);
-            }
-        }
-    }
-    free(touched);
-    free(seen);
-    return over;
-}
-
-static void file_image(const struct disk *disk, uint32_t f, const struct chance *c, int fd)
-{
-    const struct disk_file *file = &disk->file[f];
-    size_t done = 0;
-    uint64_t size = sizes_done(disk, f, c, &done);
-    size_t pages = (size + PAGE - 1) / PAGE;
-    uint8_t **over = pages_found(disk, f, c, pages, done);
-    for (size_t p = 0; p < pages; p++) {
-        const uint8_t *page = over[p] != NULL ? over[p] : p < file->pages_n ? file->pages[p] : NULL;
-        if (page != NULL)
-            put_bytes(fd, page, PAGE, (uint64_t)p * PAGE);
-        free(over[p]);
-    }
-    free(over);
-    int rc = ftruncate(fd, (off_t)size);
-    assert(rc == 0);
-}
-
-// Which of the open changes of names are done: in a journal's order the first so many of all, else the first so many of each file.
-static void names_found(struct disk *disk, const struct chance *c)
-{
-    uint64_t n = disk->names.n, most = c->none ? 0 : c->all ? n : mix4(c->seed, n, 0, 5) % (n + 1);
-    for (size_t k = 0; k < n; k++) {
-        const struct event *e = &disk->trace->at[disk->names.at[k]];
-        uint64_t of_file = 0, rank = 0;
-        for (size_t j = 0; j < n; j++) {
-            of_file += disk->trace->at[disk->names.at[j]].file == e->file;
-            rank += j < k && disk->trace->at[disk->names.at[j]].file == e->file;
-        }
-        bool journal = c->in_order || c->none || c->all;
-        if (journal ? k < most : rank < mix4(c->seed, e->file, 0, 6) % (of_file + 1))
-            name_done(disk, e);
-    }
-}
-
-static void image_build(struct disk *disk, const struct chance *c, const char *path)
-{
-    struct disk names = {.trace = disk->trace, .names = disk->names, .entries_n = disk->entries_n};
-    memcpy(names.entry, disk->entry, sizeof(names.entry));
-    if (!disk->there && !(disk->there_open && (c->all || (!c->none && mix4(c->seed, 0, 0, 7) % 2 == 0))))
-        return;
-    names_found(&names, c);
-    if (mkdir(path, 0750) != 0)
-        assert(errno == EEXIST);
-    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert(dir >= 0);
-    for (size_t i = 0; i < names.entries_n; i++) {
-        int fd = openat(dir, names.entry[i].name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        assert(fd >= 0);
-        file_image(disk, names.entry[i].file, c, fd);
-        close(fd);
-    }
-    close(dir);
-}
-
-void disk_image(struct disk *disk, size_t under_way, uint64_t seed, const char *path)
-{
-    struct chance c = chance_of(seed);
-    const struct event *e = under_way != SIZE_MAX ? &disk->trace->at[under_way] : NULL;
-    struct indices *list = NULL;
-    bool was_open = disk->there_open;
-    if (e != NULL && e->kind != EVENT_PROMISE) {
-        event_open(disk, under_way);
-        if (e->kind == EVENT_WRITE || e->kind == EVENT_SIZE)
-            list = &disk->file[e->file].open;
-        else if (e->kind == EVENT_CREATE || e->kind == EVENT_RENAME || e->kind == EVENT_UNLINK)
-            list = &disk->names;
-    }
-    image_build(disk, &c, path);
-    if (list != NULL)
-        list->n--;
-    disk->there_open = was_open;
 }
 
 // --- whole ---------------------------------------------------------------------------------------------------------------

@@ -59,4 +59,14 @@ void disk_image(struct disk *disk, size_t under_way, uint64_t seed, const char *
 // "" or what is different between `path` and the disk with all that is open done: the proof that the record is complete.
 void disk_compare(struct disk *disk, const char *path, char *why, size_t cap);
 
+// --- disk.c for image.c ------------------------------------------------------------------------------------------------
+uint8_t *page_copy(const uint8_t *page); // NULL: zeros
+// Bytes [from, to) of page `index`, as far as the write has them.
+void page_write(uint8_t **page, size_t index, const struct event *write, uint64_t from, uint64_t to);
+// Zeros behind `size`.
+void pages_cut(uint8_t **pages, size_t pages_n, uint64_t size);
+void disk_name_done(struct disk *disk, const struct event *event);
+// The event has begun: it is done or not until a flush covers it.
+void disk_event_open(struct disk *disk, size_t i);
+
 #endif

@@ -252,9 +252,8 @@ static void report_failure(uint64_t seed, int status)
     printf("powercut: seed %llu, cut %u%s: %s\n", (ull)seed, shared->cut, which, shared->why);
     printf("  again: ");
     if (shared->saved) { // threads do not repeat by a seed: by their record
-        char command[300];
-        snprintf(command, sizeof(command), "cp %s %s", record, kept);
-        if (getenv("WEIR_POWERCUT_RECORD") == NULL && system(command) == 0)
+        struct trace trace = {0};
+        if (getenv("WEIR_POWERCUT_RECORD") == NULL && trace_load(&trace, record) && trace_save(&trace, kept))
             printf("WEIR_POWERCUT_RECORD=%s ", kept);
     }
     printf("WEIR_POWERCUT_SEED=%llu WEIR_POWERCUT_CUT=%u%s build/tests/powercut/powercut\n", (ull)seed, shared->cut,

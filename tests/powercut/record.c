@@ -51,9 +51,8 @@ void record_start(const char *path, struct disk *disk, struct trace *into)
         snprintf(full, sizeof(full), "%s/%s", path, disk->entry[i].name);
         files[f].ino = stat(full, &st) == 0 ? st.st_ino : 0;
     }
-    snprintf(full, sizeof(full), "%s/..", path);
-    if (directory_ino == 0)
-        *strrchr(strcpy(full, path), '/') = '\0';
+    int above = (int)(strrchr(path, '/') - path);
+    snprintf(full, sizeof(full), "%.*s", above, path);
     if (stat(full, &st) != 0)
         abort();
     parent_ino = st.st_ino;
