@@ -69,10 +69,17 @@ static struct cut cut_of(const struct trace *trace, uint64_t seed, uint32_t numb
     cut.at = roll(&dice, trace->n + 1);
     if (roll(&dice, 12) == 0) // a spool's first moments
         cut.at = roll(&dice, trace->n < 64 ? trace->n + 1 : 64);
-    // Writes are many, what orders them few: half of the cuts are beside those.
-    if (roll(&dice, 2) == 0)
+    // Writes are many, what orders them few: half of the cuts are beside those, and some behind a name that came or went.
+    uint64_t where = roll(&dice, 8);
+    if (where < 4)
         for (unsigned i = 0; i < 8 && cut.at < trace->n && trace->at[cut.at].kind <= EVENT_SIZE; i++)
             cut.at++;
+    if (where == 4) {
+        while (cut.at < trace->n && trace->at[cut.at].kind != EVENT_RENAME && trace->at[cut.at].kind != EVENT_UNLINK)
+            cut.at++;
+        cut.at += roll(&dice, 6);
+        cut.at = cut.at < trace->n ? cut.at : trace->n;
+    }
     if (cut.at < trace->n && roll(&dice, 2) == 0)
         cut.under_way = cut.at;
     cut.seed = roll(&dice, UINT64_MAX);
