@@ -146,6 +146,7 @@ bool driver_append(struct driver *d, struct dice *dice, unsigned n, uint8_t stre
     for (unsigned i = 0; i < n; i++) {
         enum weir_signal signal = (enum weir_signal)roll(dice, WEIR_SIGNALS);
         uint32_t len = 8 + (uint32_t)roll(dice, roll(dice, 3) == 0 ? d->profile->block_bytes_max : 3000);
+        len += d->profile->block_bytes_min;
         struct sent *sent = malloc(sizeof(*sent));
         assert(sent != NULL);
         *sent = (struct sent){&waiting, world_append(d->world, signal, stream, len)};

@@ -18,7 +18,7 @@ typedef unsigned long long ull;
 // How a spool is driven; each run draws one.
 struct profile {
     uint64_t max_mib, segment_mib;
-    uint32_t block_bytes_max;
+    uint32_t block_bytes_min, block_bytes_max; // not all are so large
     bool free_threads;
     bool patient;     // damage is looked through, to see what it cost
     bool small;       // there is not always room: appends may be refused

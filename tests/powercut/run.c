@@ -19,7 +19,8 @@ struct profile run_profile(uint64_t seed)
     if (seed % 16 == 5) {
         p.max_mib = 256;
         p.segment_mib = 20;
-        p.block_bytes_max = 1500000;
+        p.block_bytes_min = 1500000;
+        p.block_bytes_max = 500000;
     }
     p.evict = seed % 16 == 9 || seed % 16 == 13;
     p.small = p.evict || seed % 16 == 6 || seed % 16 == 10;
@@ -56,8 +57,11 @@ static bool reopen(struct driver *d, const char *directory, struct dice *dice, c
 static bool step(struct driver *d, const char *directory, struct dice *dice, char *why)
 {
     uint64_t what = roll(dice, 100);
+    if (d->profile->block_bytes_min > 0) // nothing but filling and emptying, few blocks at a time
+        what = what < 40 ? 0 : what < 60 ? 65 : what < 65 ? 71 : 95;
     if (what < 36) {
-        if (!driver_append(d, dice, 1 + (unsigned)roll(dice, 4), 0) && !d->profile->small)
+        if (!driver_append(d, dice, d->profile->block_bytes_min > 0 ? 2 : 1 + (unsigned)roll(dice, 4), 0) &&
+            !d->profile->small)
             return snprintf(why, WHY_BYTES, "an append was refused"), false;
     } else if (what < 57) {
         unsigned lane = (unsigned)roll(dice, WORLD_LANES);
