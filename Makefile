@@ -145,8 +145,8 @@ outage: e2e ## the outage and kill -9 tests alone, with their figures
 POWERCUT_CUTS ?= 10000
 powercut: $(B)/tests/powercut/powercut ## POWERCUT_CUTS=10000 power cuts of a spool, and each lie about durability found (minutes)
 	@$< --lies && $< $(POWERCUT_CUTS)
-powercut-test: POWERCUT_CUTS := 600
-powercut-test: powercut ## the same with 600 cuts
+powercut-test: POWERCUT_CUTS := 500
+powercut-test: powercut ## the same with 500 cuts
 memory: export WEIR_TEST_BACKLOG_MIB ?= 512
 memory: E2E := -k test_memory -n0
 memory: e2e ## anonymous memory with a backlog of WEIR_TEST_BACKLOG_MIB=512, and a relay in a 64 MiB cgroup, with their figures
