@@ -170,9 +170,8 @@ Test(spool_retention_kill, every_item_in_one_column, .timeout = 300)
         evicted += s.evicted;
     }
     spool_close(spool);
-    cr_log_info("seed %llu: %llu blocks, %llu items evicted, %llu replayed", (unsigned long long)seed,
-                (unsigned long long)atomic_load(&shared->acks), (unsigned long long)evicted,
-                (unsigned long long)replayed);
+    printf("seed %llu: %llu blocks, %llu items evicted, %llu replayed\n", (unsigned long long)seed,
+           (unsigned long long)atomic_load(&shared->acks), (unsigned long long)evicted, (unsigned long long)replayed);
     cr_expect(evicted > 0 && replayed > 0, "%llu, %llu", (unsigned long long)evicted, (unsigned long long)replayed);
     kit_remove_directory(dir);
 }
