@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "relay/cli_values.h"
+#include "relay/spool_events.h"
 #include "relay/status.h"
 #include "relay/status_print.h"
 
@@ -149,6 +150,16 @@ void cli_spool_ledger(struct cli_json *items, const struct spool_lane_stats *sta
     cli_json_u64(items, "discarded", stats->discarded);
     cli_json_u64(items, "rejected_by_upstream", stats->rejected_by_upstream);
     cli_json_u64(items, "replayed", stats->replayed);
+}
+
+struct cli_json cli_spool_evicted(const struct spool_lane_stats *stats)
+{
+    struct cli_json evicted = cli_json_new();
+    for (int i = 0; i < SPOOL_LOSSES; i++)
+        cli_json_u64(&evicted, spool_loss_name((enum spool_loss)i), stats->evicted_by[i]);
+    cli_json_time(&evicted, "received_first", stats->evicted_received_first_ns);
+    cli_json_time(&evicted, "received_last", stats->evicted_received_last_ns);
+    return evicted;
 }
 
 json_t *cli_spool_intervals(const struct inspect_lane *lane, uint64_t next_block)

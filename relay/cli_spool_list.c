@@ -154,12 +154,13 @@ static int list_blocks(const struct cli *cli, struct inspect *inspect, const str
 static bool lane_json(const struct inspect_lane *lane, uint64_t next_block)
 {
     const struct spool_lane_stats *s = &lane->stats;
-    struct cli_json json = cli_json_new(), items = cli_json_new();
+    struct cli_json json = cli_json_new(), items = cli_json_new(), evicted = cli_spool_evicted(s);
     cli_json_text(&json, "upstream", lane->upstream);
     cli_json_text(&json, "signal", weir_signal_name(lane->signal));
     cli_json_bool(&json, "following", lane->following);
     cli_spool_ledger(&items, s);
     cli_json_object(&json, "items", &items);
+    cli_json_object(&json, "evicted", &evicted);
     cli_json_u64(&json, "pending_bytes", s->pending_bytes);
     cli_json_u64(&json, "pending_blocks", lane->pending_blocks);
     cli_json_put(&json, "intervals", cli_spool_intervals(lane, next_block));

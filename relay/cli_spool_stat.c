@@ -124,9 +124,10 @@ static struct cli_json spool_json(const struct inspect *inspect, const struct su
 
 static struct cli_json lane_json(const struct inspect_lane *lane, const struct sum *sum)
 {
-    struct cli_json json = cli_json_new(), items = cli_json_new();
+    struct cli_json json = cli_json_new(), items = cli_json_new(), evicted = cli_spool_evicted(&lane->stats);
     cli_spool_ledger(&items, &lane->stats);
     cli_json_object(&json, "items", &items);
+    cli_json_object(&json, "evicted", &evicted);
     cli_json_u64(&json, "pending_bytes", lane->stats.pending_bytes);
     cli_json_put(&json, "intervals", cli_spool_intervals(lane, sum->state.next_block));
     if (lane->stats.oldest_received_ns != 0)

@@ -57,7 +57,8 @@ def test_stat_says_what_status_said(box):
         assert upstream["backlog"]["bytes"] == was["backlog"]["bytes"]
         for signal, lane in was["lanes"].items():
             assert upstream["lanes"][signal]["items"] == lane["items"], (signal, upstream, lane)
-            assert upstream["lanes"][signal]["intervals"] == lane["intervals"]
+            for same in ("intervals", "evicted", "pending_bytes"):
+                assert upstream["lanes"][signal][same] == lane[same], (same, upstream, lane)
     for signal in SIGNALS:
         assert stat["spool"]["signals"][signal]["items"] == ITEMS
     text = spool("stat", relay.spool).stdout
