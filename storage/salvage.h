@@ -37,7 +37,7 @@ typedef void (*salvage_progress_fn)(void *ctx, uint64_t done_bytes, uint64_t tot
 // Reads everything, writes nothing. `progress` may be NULL. WEIR_E_FORMAT: a file was written by a newer version; WEIR_E_NOMEM.
 int salvage_plan_make(struct inspect *inspect, salvage_progress_fn progress, void *ctx, struct salvage_plan **out,
                       struct weir_err *err);
-void salvage_plan_free(struct salvage_plan *plan);
+void salvage_plan_free(struct salvage_plan *shown);
 
 // Whether `to` may take the plan: it does not exist or is empty, does not lie in the old spool, and has the room. Makes nothing.
 // WEIR_E_INVALID, WEIR_E_FULL, WEIR_E_IO.

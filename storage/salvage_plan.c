@@ -182,6 +182,7 @@ static int add_run(struct plan *plan, const struct block_header *h, struct weir_
             plan->runs = runs;
             plan->runs_cap = cap;
         }
+        assert(plan->runs != NULL); // room for one more
         last = &plan->runs[plan->runs_n++];
         *last = (struct run){.first = h->number, .before = h->before};
     }

@@ -36,6 +36,6 @@ int salvage_letters_write(struct inspect *inspect, const char *path, uint64_t *s
 
 // --- salvage_plan.c
 // The lane as it is to go on: with what files set aside give back. Returns the items that adds.
-uint64_t salvage_lane_give(const struct inspect *inspect, const struct salvage_plan *plan, struct lane_record *lane);
+uint64_t salvage_lane_give(const struct inspect *inspect, const struct salvage_plan *shown, struct lane_record *lane);
 
 #endif

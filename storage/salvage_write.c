@@ -302,8 +302,7 @@ int salvage_write(struct inspect *inspect, const struct salvage_plan *plan, cons
         if (w->made)
             rmdir(to);
     }
-    for (size_t i = 0; i < w->batch_n; i++)
-        weir_buf_free(&w->values[i]);
+    assert(w->batch_n == 0); // given up with its segment
     free(w);
     return code;
 }

@@ -45,6 +45,15 @@ __attribute__((unused)) static void kit_make(const char *dir, struct spool_lane_
     spool_close(spool);
 }
 
+__attribute__((unused)) static char *kit_any_directory(void)
+{
+    char *fast = kit_fast_directory();
+    char *dir = fast != NULL ? fast : kit_directory();
+    cr_assert_not_null(dir);
+    assert(dir != NULL);
+    return dir;
+}
+
 __attribute__((unused)) static struct inspect *kit_inspect(const char *dir)
 {
     struct inspect *inspect;
@@ -106,6 +115,7 @@ __attribute__((unused)) static void kit_copy_directory(const char *from, const c
 {
     DIR *dir = opendir(from);
     struct dirent *entry;
+    assert(dir != NULL);
     while ((entry = readdir(dir)) != NULL) {
         size_t len;
         if (entry->d_name[0] == '.')
