@@ -11,7 +11,7 @@
 
 // --- the stored spool ---------------------------------------------------------------------------------------------------
 struct stored {
-    char *base;          // a directory of its own
+    char base[400];      // a directory of its own
     char directory[512]; // the spool in it
     json_t *expected;
 };
@@ -30,7 +30,9 @@ static bool run(const char *const argv[])
 static void stored_extract(struct stored *s)
 {
     json_error_t error;
-    s->base = kit_directory();
+    char *made = kit_directory();
+    snprintf(s->base, sizeof(s->base), "%s", made);
+    free(made);
     bool extracted =
         run((const char *const[]){"tar", "--zstd", "--sparse", "-xf", STORED ".tar.zst", "-C", s->base, NULL});
     cr_assert(extracted, "tar failed (are tar and zstd installed?)");
@@ -42,7 +44,7 @@ static void stored_extract(struct stored *s)
 static void stored_remove(struct stored *s)
 {
     kit_remove_directory(strdup(s->directory));
-    kit_remove_directory(s->base);
+    kit_remove_directory(strdup(s->base));
     json_decref(s->expected);
 }
 
