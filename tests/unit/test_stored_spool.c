@@ -333,6 +333,7 @@ Test(stored_spool, of_a_newer_version_is_refused_and_not_touched)
         cr_assert_gt(records_make_newer(path, cases[i].magic), 0, "%s in %s", cases[i].magic, cases[i].file);
         uint64_t before = records_fingerprint(s.directory);
         struct spool_options options = stored_options(&s);
+        options.holder = "another";
         struct weir_err err = {0};
         struct spool *spool;
         cr_assert_eq(spool_open(&options, &spool, NULL, &err), WEIR_E_FORMAT, "%s in %s: %s", cases[i].magic,
