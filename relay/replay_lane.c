@@ -126,6 +126,21 @@ static void take_view(struct export *export, const struct block_view *view)
     export->end = view->number + 1;
 }
 
+// What comes next in the lane cannot be read, and is not damaged: the lane waits with it. `code`: why.
+static void cannot_read(struct replay_lane *lane, int code, const struct weir_err *err)
+{
+    static struct log_limit limit = LOG_LIMIT(10000);
+    lane->held = code == WEIR_E_FORMAT; // a person must run that version again
+    log_event_limited(
+        &limit, LOG_ERROR, "spool_read_failed",
+        lane->held ? "a newer weir wrote what comes next: it stays in the spool until that version runs here again"
+                   : "cannot read the spool: trying again",
+        LOG_STR("upstream", lane->replay->upstream->name), LOG_STR("signal", weir_signal_name(lane->signal)),
+        LOG_ERR(err));
+    replay_note_here(lane, lane->held ? "newer_format" : "spool_unreadable", err->text);
+    lane_fail_here(lane);
+}
+
 // Fills the export with the next blocks of the lane. False: none.
 static bool take_blocks(struct export *export)
 {
@@ -142,13 +157,7 @@ static bool take_blocks(struct export *export)
     if (rc != WEIR_OK || lane->todo.count == 0) {
         lane->dry = true;
         if (rc != WEIR_OK && rc != WEIR_E_AGAIN && lane->todo.count > 0) {
-            static struct log_limit limit = LOG_LIMIT(10000);
-            log_event_limited(&limit, LOG_ERROR, "spool_read_failed",
-                              rc == WEIR_E_FORMAT
-                                  ? "a newer weir wrote what comes next: it stays until that version runs here again"
-                                  : "cannot read the spool: trying again",
-                              LOG_STR("upstream", lane->replay->upstream->name), LOG_ERR(&err));
-            lane_fail_here(lane);
+            cannot_read(lane, rc, &err);
             lane->dry = false;
         }
         return false;

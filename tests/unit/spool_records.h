@@ -40,8 +40,10 @@ __attribute__((unused)) static void records_write(const char *path, const struct
     close(fd);
 }
 
-// Sets the version of every record with that magic to 2, checksum and all. Returns how many there were.
-__attribute__((unused)) static unsigned records_make_newer(const char *path, const char magic[4])
+#define RECORDS_ALL          UINT64_MAX
+#define RECORDS_BLOCK_NUMBER 88 // where a block's header has it
+// Sets the version of every record with that magic, or of the block of that number alone, to 2, checksum and all. Returns how many there were.
+__attribute__((unused)) static unsigned records_make_newer(const char *path, const char magic[4], uint64_t number)
 {
     struct weir_buf file = records_read(path);
     unsigned n = 0;
@@ -51,6 +53,8 @@ __attribute__((unused)) static unsigned records_make_newer(const char *path, con
         if (memcmp(record, magic, 4) != 0 || bytes > file.len - at || bytes < 24 ||
             weir_get_u64(record + bytes - 8) != format_checksum(record, bytes - 8))
             continue; // what is left of one in another page's free space
+        if (number != RECORDS_ALL && weir_get_u64(record + RECORDS_BLOCK_NUMBER) != number)
+            continue;
         weir_put_u16(record + 4, 2);
         record_seal(record, bytes);
         n++;

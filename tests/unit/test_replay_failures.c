@@ -2,6 +2,7 @@
 // The replay worker when the upstream refuses, waits, breaks off or says nothing: what comes again, when, and the ledger.
 #include "tests/unit/client_peer.h"
 #include "tests/unit/replay_rig.h"
+#include "tests/unit/spool_records.h"
 
 #include <nghttp2/nghttp2.h>
 
@@ -151,6 +152,32 @@ Test(replay_failures, holds_everything_while_a_setting_is_wrong)
     RIG_DRAINED(rig, WEIR_LOGS);
     rig_expect_each_once(rig, 5);
     KIT_UNTIL(rig_stats(rig).state == REPLAY_IDLE);
+    rig_free(rig);
+}
+
+// A newer version ran here and wrote a block. The relay cannot read it, and does not take it for damage.
+Test(replay_failures, holds_a_lane_at_what_a_newer_version_wrote)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    char path[700];
+    for (unsigned i = 0; i < 5; i++)
+        rig_append(rig, WEIR_METRICS, i, 1, 100);
+    rig_append(rig, WEIR_LOGS, 5, 1, 100);
+    rig_end_replay(rig);
+    spool_close(rig->spool);
+    cr_assert_eq(kit_files(rig->directory, "seg-", path, sizeof(path)), 1);
+    cr_assert_gt(records_make_newer(path, "WBLK", 3), 0);
+    rig_open_spool(rig);
+    rig_new_replay(rig);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    KIT_UNTIL(rig_stats(rig).lanes[WEIR_METRICS].state == REPLAY_HELD && rig_ledger(rig, WEIR_METRICS).pending == 4);
+    struct replay_stats stats = rig_stats(rig);
+    cr_expect_str_eq(stats.lanes[WEIR_METRICS].error_code, "newer_format");
+    cr_expect_not_null(strstr(stats.lanes[WEIR_METRICS].error_message, "has format 2, this weir knows up to 1"), "%s",
+                       stats.lanes[WEIR_METRICS].error_message);
+    cr_expect_eq(rig_ledger(rig, WEIR_METRICS).evicted, 0);
+    cr_expect_eq(kit_files(rig->directory, ".damaged", NULL, 0), 0);
     rig_free(rig);
 }
 

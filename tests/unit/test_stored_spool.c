@@ -330,7 +330,7 @@ Test(stored_spool, of_a_newer_version_is_refused_and_not_touched)
         snprintf(path, sizeof(path), "%s/left.tmp", s.directory);
         close(open(path, O_CREAT | O_WRONLY, 0600));
         snprintf(path, sizeof(path), "%s/%s", s.directory, cases[i].file);
-        cr_assert_gt(records_make_newer(path, cases[i].magic), 0, "%s in %s", cases[i].magic, cases[i].file);
+        cr_assert_gt(records_make_newer(path, cases[i].magic, RECORDS_ALL), 0, "%s in %s", cases[i].magic, cases[i].file);
         uint64_t before = records_fingerprint(s.directory);
         struct spool_options options = stored_options(&s);
         options.holder = "another";
@@ -357,7 +357,7 @@ Test(stored_spool, a_newer_segment_in_the_middle_stops_the_lane_and_loses_nothin
         char path[700];
         snprintf(path, sizeof(path), "%s/seg-00000000000000000040.mdb", s.directory);
         struct weir_buf was = records_read(path);
-        cr_assert_gt(records_make_newer(path, magics[i]), 0);
+        cr_assert_gt(records_make_newer(path, magics[i], RECORDS_ALL), 0);
         struct weir_buf newer = records_read(path);
         struct spool_report report;
         struct spool *spool = stored_open(&s, &report);
