@@ -11,7 +11,7 @@ static const struct {
     unsigned weight;
     unsigned values[ACTION_ARGS];
 } table[ACTION_KINDS] = {
-    [ACTION_CONFIG] = {"config", 0, {3, 2, 2, 2}},      // size, evict_oldest, max_age, keep_delivered
+    [ACTION_CONFIG] = {"config", 0, {3, 3, 4, 3}},      // size; 1: evict_oldest; max_age; keep_delivered
     [ACTION_APPEND] = {"append", 30, {4, 12, 8, 4}},    // signal, size, blocks - 1, step of the signal
     [ACTION_DELIVER] = {"deliver", 22, {12, 8, 7, 3}},  // lane, blocks - 1, how, pending blocks to skip
     [ACTION_SETTLE] = {"settle", 8, {12, 64, 16, 5}},   // lane, first, length, how
@@ -25,8 +25,8 @@ static const struct {
     [ACTION_NO_SPACE] = {"no_space", 3, {2}},           // on, off
     [ACTION_FAIL_FLUSH] = {"fail_flush", 3, {3, 2, 2}}, // how many - 1, the meta page, not at all
     [ACTION_CLOCK] = {"clock", 3, {90}},                // minutes that go by
-    [ACTION_REPLAY] = {"replay", 0, {12, 64, 64, 2}},   // lane, first, length, dry run
-    [ACTION_FIND] = {"find", 0, {64, 64}},              // from and to when, in blocks
+    [ACTION_REPLAY] = {"replay", 5, {12, 64, 64, 2}},   // lane, first, length, dry run
+    [ACTION_FIND] = {"find", 3, {64, 64}},              // from and to when, in blocks
     [ACTION_IDLE] = {"idle", 2, {0}},                   // until the keeper has nothing left to do
 };
 

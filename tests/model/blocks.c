@@ -96,6 +96,18 @@ uint64_t rig_directory_bytes(const char *directory)
     return bytes;
 }
 
+bool rig_has_spare(const char *directory)
+{
+    bool found = false;
+    DIR *dir = opendir(directory);
+    struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL)
+        found = found || strncmp(entry->d_name, "spare-", 6) == 0;
+    if (dir != NULL)
+        closedir(dir);
+    return found;
+}
+
 size_t rig_segments(const char *directory, uint64_t *first, size_t max)
 {
     struct dirent **names;

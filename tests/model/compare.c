@@ -28,12 +28,36 @@ static void look(struct rig *rig, unsigned lane, struct seen *out)
     }
 }
 
-// At start the spool enters by itself what is lost. Only what was never acknowledged may be.
-static void absorb_unsure(struct rig *rig, unsigned lane, const struct seen *seen)
+void rig_look_pending(struct rig *rig, unsigned lane, bool pending[MODEL_BLOCKS])
 {
-    for (unsigned b = 0; b < rig->m.now.n; b++)
-        if (rig->m.now.lanes[lane].pending[b] && !seen->pending[b] && rig->m.blocks[b].unsure)
+    struct seen seen;
+    look(rig, lane, &seen);
+    memcpy(pending, seen.pending, sizeof(seen.pending));
+}
+
+// What a start or a crash left in the ledger that nobody told of: the loss of blocks that were never acknowledged, and what was evicted
+// before the end. The ledger must name exactly the items that are missing.
+static void absorb_losses(struct rig *rig, unsigned lane, const struct seen *seen)
+{
+    struct spool_lane_stats *is = &rig->m.now.lanes[lane].is;
+    uint64_t evicted = 0;
+    for (unsigned b = 0; b < rig->m.now.n; b++) {
+        if (!rig->m.now.lanes[lane].pending[b] || seen->pending[b])
+            continue;
+        if (rig->m.blocks[b].unsure)
             model_evict(&rig->m, lane, b, b + 1, SPOOL_LOSS_DAMAGE);
+        else if (rig->evicts)
+            evicted += rig->m.blocks[b].items;
+    }
+    uint64_t full = seen->is.evicted_by[SPOOL_LOSS_FULL] - is->evicted_by[SPOOL_LOSS_FULL];
+    uint64_t age = seen->is.evicted_by[SPOOL_LOSS_AGE] - is->evicted_by[SPOOL_LOSS_AGE];
+    if (evicted == 0 || evicted != full + age)
+        return;
+    for (unsigned b = 0; b < rig->m.now.n; b++)
+        rig->m.now.lanes[lane].pending[b] = rig->m.now.lanes[lane].pending[b] && seen->pending[b];
+    is->evicted += evicted;
+    is->evicted_by[SPOOL_LOSS_FULL] += full;
+    is->evicted_by[SPOOL_LOSS_AGE] += age;
 }
 
 static bool lane_matches(struct rig *rig, unsigned lane, const struct seen *seen, char *why, size_t cap)
@@ -51,6 +75,10 @@ static bool lane_matches(struct rig *rig, unsigned lane, const struct seen *seen
         {"rejected", seen->is.rejected_by_upstream, l->is.rejected_by_upstream},
         {"dead-lettered", seen->is.dead_lettered, l->is.dead_lettered},
         {"evicted", seen->is.evicted, l->is.evicted},
+        {"evicted for room", seen->is.evicted_by[SPOOL_LOSS_FULL], l->is.evicted_by[SPOOL_LOSS_FULL]},
+        {"evicted for age", seen->is.evicted_by[SPOOL_LOSS_AGE], l->is.evicted_by[SPOOL_LOSS_AGE]},
+        {"damaged", seen->is.evicted_by[SPOOL_LOSS_DAMAGE], l->is.evicted_by[SPOOL_LOSS_DAMAGE]},
+        {"replayed", seen->is.replayed, l->is.replayed},
         {"discarded", seen->is.discarded, l->is.discarded},
         {"pending", seen->is.pending, model_items(&rig->m, l, 0, SPOOL_END)},
         {"pending bytes", seen->is.pending_bytes, model_pending_bytes(&rig->m, l)},
@@ -117,7 +145,7 @@ bool rig_lanes_match(struct rig *rig, bool opened, char *why, size_t cap)
         struct seen seen;
         look(rig, i, &seen);
         if (opened)
-            absorb_unsure(rig, i, &seen);
+            absorb_losses(rig, i, &seen);
         if (!seen.follows) {
             snprintf(why, cap, "an open lane does not follow");
             return false;
@@ -179,17 +207,17 @@ void rig_compare(struct rig *rig)
 {
     char why[512] = "";
     // Only the keeper's evictions come by themselves, and it tells of them after they are in the ledger.
-    bool evicts = rig->options.evict_oldest || rig->options.max_age_ns != 0;
     bool match = false;
     uint64_t deadline = weir_now_ns() + 10000000000u;
-    for (bool more = true; more && !match; more = evicts && weir_now_ns() < deadline) {
+    for (bool more = true; more && !match; more = rig->evicts && weir_now_ns() < deadline) {
         rig_take_events(rig);
         match = rig_lanes_match(rig, false, why, sizeof(why));
-        if (!match && evicts)
+        if (!match && rig->evicts)
             nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
     RIG_CHECK(match, "%s", why);
     compare_spool(rig);
+    rig_note_needed(rig);
 }
 
 int rig_read(struct rig *rig, enum weir_signal signal, uint64_t from, uint64_t end, struct block_view *keep,
@@ -226,21 +254,35 @@ int rig_read(struct rig *rig, enum weir_signal signal, uint64_t from, uint64_t e
     return WEIR_OK;
 }
 
+// The spool let go of data by itself. It may only do what it is told to, and must say how much it was.
+static void take_eviction(struct rig *rig, const struct spool_event *e, unsigned lane)
+{
+    uint64_t items = model_items(&rig->m, &rig->m.now.lanes[lane], e->first, e->end);
+    bool told_to = e->loss == SPOOL_LOSS_FULL ? rig->options.evict_oldest : rig->options.max_age_ns != 0;
+    RIG_CHECK(told_to && items == e->items, "evicted %llu to %llu of lane %u for %d: %llu items, not %llu",
+              (unsigned long long)e->first, (unsigned long long)e->end, lane, (int)e->loss,
+              (unsigned long long)e->items, (unsigned long long)items);
+    for (uint64_t b = 0; b < e->end && b < rig->m.now.n; b++) {
+        if (!rig->m.now.lanes[lane].pending[b])
+            continue;
+        RIG_CHECK(e->loss != SPOOL_LOSS_FULL || b >= e->first, "block %llu is older than those that went for room",
+                  (unsigned long long)b);
+        RIG_CHECK(e->loss != SPOOL_LOSS_AGE || b < e->first ||
+                      rig->m.blocks[b].received_ns + RIG_MAX_AGE_NS < rig_clock(),
+                  "block %llu is not old enough to go", (unsigned long long)b);
+    }
+    model_evict(&rig->m, lane, e->first, e->end, e->loss);
+    model_changed(&rig->m);
+}
+
 void rig_take_events(struct rig *rig)
 {
     pthread_mutex_lock(&rig->events_lock);
     for (size_t i = 0; i < rig->events_n; i++) {
         const struct spool_event *e = &rig->events[i].event;
-        unsigned lane = rig->events[i].upstream * WEIR_SIGNALS + (unsigned)e->signal;
-        uint64_t items = model_items(&rig->m, &rig->m.now.lanes[lane], e->first, e->end);
         RIG_CHECK(e->kind == SPOOL_EVENT_EVICTED, "damage: %s", e->text);
-        if (e->loss == SPOOL_LOSS_DAMAGE) // told later; an action of the model did it, and has entered it
-            continue;
-        RIG_CHECK(items == e->items, "evicted %llu to %llu of lane %u: %llu items, not %llu",
-                  (unsigned long long)e->first, (unsigned long long)e->end, lane, (unsigned long long)e->items,
-                  (unsigned long long)items);
-        model_evict(&rig->m, lane, e->first, e->end, e->loss);
-        model_changed(&rig->m);
+        if (e->loss != SPOOL_LOSS_DAMAGE) // of those the model knows
+            take_eviction(rig, e, rig->events[i].upstream * WEIR_SIGNALS + (unsigned)e->signal);
     }
     rig->events_n = 0;
     pthread_mutex_unlock(&rig->events_lock);

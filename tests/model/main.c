@@ -9,7 +9,7 @@
 #include "tests/model/rig.h"
 #include "tests/model/run.h"
 
-#define AT_ONCE 6u // they wait for the spool's keeper more than they work
+#define AT_ONCE 20u // they wait for the spool's keeper more than they work
 
 static uint64_t number_of(const char *name, uint64_t otherwise)
 {

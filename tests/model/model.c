@@ -66,31 +66,18 @@ void model_evict(struct model *m, unsigned lane, uint64_t first, uint64_t end, e
     m->now.lanes[lane].is.evicted_by[loss] += items;
 }
 
-uint64_t model_replay(struct model *m, unsigned lane, uint64_t first, uint64_t end, bool dry_run)
+void model_replay(struct model *m, unsigned lane, uint64_t block)
 {
     struct model_lane *l = &m->now.lanes[lane];
-    uint64_t items = 0;
-    for (uint64_t i = first; i < end && i < m->now.n; i++) {
-        if (m->blocks[i].signal != model_signal(lane) || l->pending[i])
-            continue;
-        items += m->blocks[i].items;
-        l->pending[i] = !dry_run;
-    }
-    l->is.accepted += dry_run ? 0 : items;
-    l->is.replayed += dry_run ? 0 : items;
-    return items;
+    assert(!l->pending[block] && m->blocks[block].signal == model_signal(lane));
+    l->pending[block] = true;
+    l->is.accepted += m->blocks[block].items;
+    l->is.replayed += m->blocks[block].items;
 }
 
-void model_follow(struct model *m, unsigned lane, uint64_t first, uint64_t end)
+void model_follow(struct model *m, unsigned lane)
 {
-    struct model_lane *l = &m->now.lanes[lane];
-    l->exists = l->follows = true;
-    for (uint64_t i = first; i < end && i < m->now.n; i++) {
-        if (m->blocks[i].signal != model_signal(lane) || l->pending[i])
-            continue;
-        l->pending[i] = true;
-        l->is.accepted += m->blocks[i].items;
-    }
+    m->now.lanes[lane].exists = m->now.lanes[lane].follows = true;
 }
 
 void model_stop_following(struct model *m)

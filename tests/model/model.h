@@ -50,10 +50,10 @@ void model_append(struct model *m, const struct model_block *block);
 void model_settle(struct model *m, unsigned lane, uint64_t first, uint64_t end, const struct spool_outcome *outcome);
 // Out of the lane's work, undelivered.
 void model_evict(struct model *m, unsigned lane, uint64_t first, uint64_t end, enum spool_loss loss);
-// Again into the lane's work, where it is not. Returns the items.
-uint64_t model_replay(struct model *m, unsigned lane, uint64_t first, uint64_t end, bool dry_run);
-// The lane gets blocks from `first` on (all there are: from now on) and all new ones.
-void model_follow(struct model *m, unsigned lane, uint64_t first, uint64_t end);
+// Again into the lane's work, where it is not any more.
+void model_replay(struct model *m, unsigned lane, uint64_t block);
+// The lane gets all new blocks.
+void model_follow(struct model *m, unsigned lane);
 void model_stop_following(struct model *m);
 
 // What a crash may go back to: one more, or only this one.

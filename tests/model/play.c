@@ -295,6 +295,8 @@ static bool play_letter(struct rig *rig, uint64_t upstream, uint64_t block, uint
     for (uint32_t i = 0; i < bytes[size % 3]; i++)
         raw[i] = (uint8_t)((i * 2654435761u + block) >> 13);
     struct model_letter *slot = letter_slot(rig, upstream, block, request);
+    if (rig->options.evict_oldest) // the keeper would make room for it at a moment of its own
+        return false;
     if (slot == NULL || letters_unsure(rig) >= 8)
         return false;
     struct spool_stats before;
@@ -372,6 +374,8 @@ static void play_crash(struct rig *rig, const unsigned *arg)
 
 static void play_fault(struct rig *rig, const struct action *a)
 {
+    if (rig->evicts) // what goes when is then not determined
+        return;
     if (a->kind == ACTION_NO_SPACE)
         calls_no_space(a->arg[0] == 0);
     else
@@ -381,6 +385,7 @@ static void play_fault(struct rig *rig, const struct action *a)
 
 void rig_play(struct rig *rig, const struct action *a)
 {
+    rig_wait_quiet(rig);
     switch (a->kind) {
     case ACTION_APPEND:
         play_append(rig, a->arg, false);
@@ -419,6 +424,12 @@ void rig_play(struct rig *rig, const struct action *a)
         break;
     case ACTION_CLOCK:
         rig_clock_add(a->arg[0] * 60000000000ull);
+        break;
+    case ACTION_REPLAY:
+        rig_play_replay(rig, a->arg);
+        break;
+    case ACTION_FIND:
+        rig_play_find(rig, a->arg);
         break;
     case ACTION_IDLE:
         rig_wait_removed(rig);

@@ -40,11 +40,15 @@ void rig_configure(struct rig *rig, const struct action *config)
         .directory = rig->directory,
         .max_bytes = spool_bytes_min(RIG_SEGMENT_BYTES) + extra[config->arg[0] % WEIR_COUNT(extra)] * 1024 * 1024,
         .segment_bytes = RIG_SEGMENT_BYTES,
+        .evict_oldest = config->arg[1] == 1,
+        .max_age_ns = config->arg[2] == 1 ? RIG_MAX_AGE_NS : 0,
+        .keep_delivered_ns = config->arg[3] == 1 ? RIG_KEEP_NS : 0,
         .unix_ns = rig_clock,
         .holder = "model",
         .on_event = on_event,
         .ctx = rig,
     };
+    rig->evicts = rig->options.evict_oldest || rig->options.max_age_ns != 0;
 }
 
 static int try_open(struct rig *rig, struct weir_err *err)
@@ -101,40 +105,36 @@ void rig_end(struct rig *rig)
     pthread_mutex_destroy(&rig->events_lock);
 }
 
-// From the oldest block on, but for those that are gone: nobody needed them. They may go between our two looks.
-static void follow_oldest(struct rig *rig, unsigned lane, uint64_t first)
+static void follow_what_there_is(struct rig *rig, unsigned lane)
 {
-    struct spool_interval in[128];
-    size_t n = spool_lane_intervals(rig->lanes[lane], in, WEIR_COUNT(in));
-    for (size_t i = 0; i < n; first = in[i++].end) {
-        RIG_CHECK(in[i].first >= first, "the oldest block is %llu, a lane begins at %llu", (unsigned long long)first,
-                  (unsigned long long)in[i].first);
-        for (uint64_t b = first; b < in[i].first; b++)
-            RIG_CHECK(!model_needed(&rig->m, b), "a lane from the oldest block on has no block %llu",
-                      (unsigned long long)b);
-        first = in[i].first;
+    bool pending[MODEL_BLOCKS];
+    rig_look_pending(rig, lane, pending);
+    model_follow(&rig->m, lane);
+    for (unsigned b = 0; b < rig->m.now.n; b++) {
+        RIG_CHECK(pending[b] || rig->m.blocks[b].signal != model_signal(lane) || !model_needed(&rig->m, b),
+                  "a lane from the oldest block on lacks block %u", b);
+        if (!pending[b])
+            continue;
+        rig->m.now.lanes[lane].pending[b] = true;
+        rig->m.now.lanes[lane].is.accepted += rig->m.blocks[b].items;
     }
-    RIG_CHECK(n > 0 && first == SPOOL_END, "an open lane does not follow");
-    for (size_t i = 0; i < n; i++)
-        model_follow(&rig->m, lane, in[i].first, in[i].end);
 }
 
 void rig_open_lane(struct rig *rig, unsigned lane, bool oldest)
 {
     struct weir_err err = {0};
-    struct spool_stats stats;
     bool known = rig->m.now.lanes[lane].exists, was_dead = calls_dead();
     unsigned failed = calls_failed();
-    spool_stats_get(rig->spool, &stats);
     int code = spool_lane_open(rig->spool, rig_upstreams[lane / WEIR_SIGNALS], model_signal(lane),
                                oldest ? SPOOL_START_OLDEST : SPOOL_START_NOW, &rig->lanes[lane], &err);
     RIG_CHECK(code == WEIR_OK || was_dead || calls_failed() != failed, "open a lane: %s", err.text);
     if (rig->lanes[lane] == NULL)
         return;
+    // From the oldest block on: whatever files hold. What no lane needs may be gone, what one needs is not.
     if (oldest && !known)
-        follow_oldest(rig, lane, stats.first_block);
+        follow_what_there_is(rig, lane);
     else
-        model_follow(&rig->m, lane, rig->m.now.n, SPOOL_END);
+        model_follow(&rig->m, lane);
     if (code == WEIR_OK)
         model_durable(&rig->m);
     else
@@ -178,6 +178,7 @@ void rig_reopen(struct rig *rig, unsigned upstreams, bool oldest)
     rig_heal(rig);
     rig_close(rig);
     rig_open(rig);
+    rig_take_events(rig);
     RIG_CHECK(next_block(rig) == rig->m.now.n, "after a clean end the next block is %u, not %u", next_block(rig),
               rig->m.now.n);
     model_stop_following(&rig->m);
@@ -286,7 +287,9 @@ void rig_wait_removed(struct rig *rig)
     for (unsigned i = 0; i < MODEL_LANES; i++)
         lanes = lanes || rig->m.now.lanes[i].exists;
     uint64_t deadline = weir_now_ns() + WAIT_NS;
-    for (bool done = !lanes || rig->faults; !done;) {
+    // What is kept goes when its time has come, and not before: that is seen by what can be replayed.
+    for (bool done = !lanes || rig->faults || rig->options.keep_delivered_ns != 0; !done;) {
+        rig_take_events(rig);
         uint64_t first[128];
         size_t n = rig_segments(rig->directory, first, 128);
         done = n < 2;
@@ -301,6 +304,7 @@ void rig_wait_removed(struct rig *rig)
 void rig_drain_all(struct rig *rig)
 {
     rig_heal(rig);
+    rig_wait_quiet(rig);
     rig_drop_views(rig);
     for (unsigned i = 0; i < MODEL_LANES; i++) {
         if (rig->lanes[i] == NULL)

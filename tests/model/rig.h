@@ -12,6 +12,8 @@
 #include "tests/model/run.h"
 
 #define RIG_SEGMENT_BYTES (1024ull * 1024)
+#define RIG_MAX_AGE_NS    (30 * 60000000000ull)
+#define RIG_KEEP_NS       (20 * 60000000000ull)
 #define RIG_VIEWS         4u
 #define RIG_CHAIN         8u
 #define RIG_EVENTS        256u
@@ -42,6 +44,8 @@ struct rig {
     pthread_mutex_t events_lock;
     struct rig_event events[RIG_EVENTS];
     size_t events_n;
+    uint64_t needed_ns[MODEL_BLOCKS]; // when a lane needed it last, as far as seen
+    bool evicts;                      // segments may go by themselves
 };
 
 // Ends the process: the sequence has found something.
@@ -76,8 +80,16 @@ void rig_block_check(const struct block_view *view, const struct model_block *pl
 uint64_t rig_clock(void); // Unix ns, of the sequence
 void rig_clock_add(uint64_t ns);
 uint64_t rig_directory_bytes(const char *directory);
+bool rig_has_spare(const char *directory);
 // First numbers of the segment files, ascending.
 size_t rig_segments(const char *directory, uint64_t *first, size_t max);
+
+// --- past.c
+void rig_play_replay(struct rig *rig, const unsigned *arg);
+void rig_play_find(struct rig *rig, const unsigned *arg);
+void rig_note_needed(struct rig *rig);
+// Until nothing is left that age or want of room makes go: what goes next is then the next action's doing.
+void rig_wait_quiet(struct rig *rig);
 
 // --- play.c
 void rig_play(struct rig *rig, const struct action *action);
@@ -85,6 +97,8 @@ void rig_play(struct rig *rig, const struct action *action);
 // --- compare.c
 void rig_compare(struct rig *rig);
 bool rig_lanes_match(struct rig *rig, bool opened, char *why, size_t cap);
+// What the lane still has to get.
+void rig_look_pending(struct rig *rig, unsigned lane, bool pending[MODEL_BLOCKS]);
 // What the reader says at `from` is what the model allows. A view in `keep` when given; else released.
 int rig_read(struct rig *rig, enum weir_signal signal, uint64_t from, uint64_t end, struct block_view *keep,
              uint64_t *skip_to);
