@@ -123,7 +123,7 @@ model: $(B)/tests/model/model ## random sequences against the spool and a model 
 	@MODEL_SEQUENCES=$(MODEL_SEQUENCES) $(B)/tests/model/model
 model-test: $(B)/tests/model/model ## a short form of it, and that planted faults are found
 	@$(B)/tests/model/model self-test
-	@MODEL_SEQUENCES=100 $(B)/tests/model/model
+	@MODEL_SEQUENCES=60 $(B)/tests/model/model
 schema-check: build/venv/.opentelemetry-proto-1.45.2 ## compare proto/'s schema with OTLP's official one (pip fetches it into build/venv)
 	@build/venv/bin/python tests/unit/check_schema.py proto
 JSON_REQUESTS ?= 300
