@@ -330,7 +330,8 @@ Test(stored_spool, of_a_newer_version_is_refused_and_not_touched)
         snprintf(path, sizeof(path), "%s/left.tmp", s.directory);
         close(open(path, O_CREAT | O_WRONLY, 0600));
         snprintf(path, sizeof(path), "%s/%s", s.directory, cases[i].file);
-        cr_assert_gt(records_make_newer(path, cases[i].magic, RECORDS_ALL), 0, "%s in %s", cases[i].magic, cases[i].file);
+        cr_assert_gt(records_make_newer(path, cases[i].magic, RECORDS_ALL), 0, "%s in %s", cases[i].magic,
+                     cases[i].file);
         uint64_t before = records_fingerprint(s.directory);
         struct spool_options options = stored_options(&s);
         options.holder = "another";
