@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How much disk the spool takes, what it does with less of it, and settlements that must wait.
 #include <errno.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -27,6 +28,21 @@ ssize_t writev(int fd, const struct iovec *iov, int n)
 ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t offset)
 {
     return refuse() ? -1 : syscall(SYS_pwritev, fd, iov, n, offset, 0);
+}
+
+// A disk of so many bytes, 0: the real one.
+static _Atomic uint64_t disk_bytes;
+static const char *disk_directory;
+
+int fstatvfs(int fd, struct statvfs *out)
+{
+    (void)fd;
+    if (atomic_load(&disk_bytes) == 0)
+        return statvfs("/tmp", out);
+    uint64_t used = rig_disk_bytes(disk_directory), all = atomic_load(&disk_bytes);
+    *out = (struct statvfs){.f_bsize = 4096, .f_frsize = 4096};
+    out->f_bavail = used < all ? (all - used) / 4096 : 0;
+    return 0;
 }
 
 static void count_anew(struct spool *spool)
@@ -124,6 +140,64 @@ Test(spool_space, draining_makes_room_by_itself, .timeout = 120)
     rig_fill(spool, end, end + 2);
     cr_expect_eq(kit_ledger(a).evicted, 0);
     spool_close(spool);
+    kit_remove_directory(dir);
+}
+
+Test(spool_space, a_full_disk_refuses_and_a_grown_one_is_used, .timeout = 120)
+{
+    char *dir = kit_directory();
+    disk_directory = dir;
+    atomic_store(&disk_bytes, 24 * MIB); // 8 of them are never touched
+    struct spool_options options = rig_options(dir, 1000);
+    struct spool *spool = rig_open(&options);
+    struct spool_lane *a = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    uint64_t end = fill_until_refused(spool, 0);
+    cr_expect_leq(rig_disk_bytes(dir), 16 * MIB);
+    KIT_UNTIL(rig_stats(spool).state == SPOOL_FULL);
+    cr_expect(strstr(rig_stats(spool).reason, "the disk of") != NULL, "%s", rig_stats(spool).reason);
+    cr_expect_eq(kit_drain(spool, a, WEIR_TRACES, 1, NULL, NULL), 1);
+    cr_expect_eq(spool_sync_state(spool, NULL), WEIR_OK); // deliveries are recorded
+    atomic_store(&disk_bytes, 28 * MIB);
+    KIT_UNTIL(rig_stats(spool).state == SPOOL_OK);
+    uint64_t more = fill_until_refused(spool, end + 1);
+    cr_expect_gt(more, end + 4);
+    spool_close(spool);
+    // The same disk, and the oldest may go: nobody is refused.
+    options.evict_oldest = true;
+    spool = rig_open(&options);
+    a = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    rig_fill(spool, more + 1, more + 30);
+    cr_expect_leq(rig_disk_bytes(dir), 20 * MIB);
+    cr_expect_gt(kit_ledger(a).evicted_by[SPOOL_LOSS_FULL], 0);
+    spool_close(spool);
+    kit_remove_directory(dir);
+}
+
+Test(spool_space, kept_data_makes_room_for_dead_letters, .timeout = 120)
+{
+    char *dir = kit_directory();
+    struct spool_options options = rig_options(dir, 32);
+    options.dead_letter_bytes = 16 * MIB;
+    options.keep_delivered_ns = UINT64_MAX;
+    struct spool *spool = rig_open(&options);
+    struct spool_lane *a = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    for (uint64_t i = 0; i < 60; i++) {
+        rig_fill(spool, i, i + 1);
+        rig_deliver(a, i, i + 1);
+    }
+    uint8_t *raw = malloc(MIB);
+    for (unsigned i = 0; i < 12; i++) { // far beyond their reserve of 1 MiB
+        kit_fill(raw, MIB, i);
+        struct spool_dead_letter letter = {
+            .upstream = "a", .code = "c", .message = "m", .items = 1, .block = i, .raw = {raw, MIB}};
+        KIT_UNTIL(spool_dead_letter_put(spool, &letter, NULL) == WEIR_OK); // tried again, as the relay does
+        cr_assert_leq(rig_disk_bytes(dir), 32 * MIB);
+    }
+    free(raw);
+    cr_expect_eq(rig_stats(spool).dead_letter_requests, 12);
+    rig_fill(spool, 60, 64);
+    spool_close(spool);
+    cr_expect_eq(rig_event_count(), 0);
     kit_remove_directory(dir);
 }
 
