@@ -12,10 +12,9 @@
 static int check_times(const struct cli *cli, struct weir_err *err)
 {
     uint64_t now_ns = weir_now_unix_ns(), since_ns, until_ns = now_ns;
-    int rc = cli_time_parse(cli->since, now_ns, &since_ns, err);
-    if (rc != WEIR_OK)
+    if (cli_time_parse(cli->since, now_ns, &since_ns, err) != WEIR_OK)
         return weir_wrap(err, "--since");
-    if (cli->until != NULL && (rc = cli_time_parse(cli->until, now_ns, &until_ns, err)) != WEIR_OK)
+    if (cli->until != NULL && cli_time_parse(cli->until, now_ns, &until_ns, err) != WEIR_OK)
         return weir_wrap(err, "--until");
     return until_ns > since_ns ? WEIR_OK : weir_fail(err, WEIR_E_INVALID, "--until must be after --since");
 }
