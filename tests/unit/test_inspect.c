@@ -70,6 +70,34 @@ Test(inspect, lanes_and_blocks_are_what_the_spool_said)
     kit_remove_directory(dir);
 }
 
+// As a crash leaves it: the state is behind the blocks, and the last segment has all its room.
+Test(inspect, a_state_that_is_behind_the_blocks)
+{
+    char *dir = kit_directory(), *copy = kit_directory();
+    struct spool *spool = kit_open(dir, 64, NULL);
+    struct spool_lane *lane = kit_lane(spool, "a", WEIR_LOGS, SPOOL_START_NOW);
+    for (uint64_t i = 0; i < 40; i++)
+        cr_assert_eq(kit_append(spool, WEIR_LOGS, i, 40000), WEIR_OK);
+    struct spool_lane_stats stats = kit_ledger(lane);
+    kit_copy_directory(dir, copy); // nothing was delivered: nothing made the state anew
+    spool_close(spool);
+    struct inspect *inspect = kit_inspect(copy);
+    struct inspect_state state;
+    struct inspect_lane told;
+    inspect_state(inspect, &state);
+    cr_assert_lt(state.next_in_state, 40);
+    cr_assert_eq(state.next_block, 40);
+    cr_assert_eq(inspect_lane(inspect, 0, &told), WEIR_OK);
+    cr_assert(memcmp(&told.stats, &stats, sizeof(stats)) == 0);
+    cr_assert_eq(told.pending_blocks, 40);
+    inspect_close(inspect);
+    struct kit_findings found = kit_verify(copy);
+    cr_assert_eq(found.result.damage, 0);
+    cr_assert_eq(found.result.blocks, 40);
+    kit_remove_directory(copy);
+    kit_remove_directory(dir);
+}
+
 static int look_at_letter(void *ctx, const struct inspect_letter *l, struct weir_err *err)
 {
     (void)err;
@@ -178,6 +206,30 @@ Test(inspect, blocks_of_files_set_aside)
     cr_assert_eq(seen[1], KIT_BLOCKS);
     cr_assert_lt(seen[0], KIT_BLOCKS);
     inspect_close(inspect);
+    kit_remove_directory(dir);
+}
+
+// A file that was set aside has numbers that other blocks got since: those were acknowledged later, and only they count.
+Test(inspect, numbers_that_were_used_again)
+{
+    char *dir = kit_directory(), *other = kit_directory();
+    kit_make(dir, NULL);
+    struct spool *spool = kit_open(other, 64, NULL);
+    kit_lane(spool, "a", WEIR_PROFILES, SPOOL_START_NOW);
+    for (uint64_t i = 0; i < 10; i++)
+        cr_assert_eq(kit_append(spool, WEIR_PROFILES, i, 1000), WEIR_OK);
+    spool_close(spool);
+    size_t len;
+    char aside[64];
+    uint8_t *data = kit_read_file(kit_path(other, kit_segment(other, 0)), &len);
+    snprintf(aside, sizeof(aside), "%s.damaged", kit_segment(other, 0));
+    kit_write_file(kit_path(dir, aside), data, len);
+    free(data);
+    struct inspect *inspect = kit_inspect(dir);
+    struct inspect_block block;
+    cr_assert_eq(inspect_block_next(inspect, WEIR_PROFILES, 0, UINT64_MAX, true, &block, NULL), WEIR_E_NOT_FOUND);
+    inspect_close(inspect);
+    kit_remove_directory(other);
     kit_remove_directory(dir);
 }
 

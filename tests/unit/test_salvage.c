@@ -409,3 +409,34 @@ Test(salvage, a_disk_that_gets_full)
     cr_assert_eq(access(to, F_OK), -1, "the directory stayed");
     kit_remove_directory(dir);
 }
+
+static void put_in_the_way(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)done;
+    (void)total;
+    mkdir(ctx, 0700);
+}
+
+// It fails at the end, when the blocks are written already.
+Test(salvage, what_was_made_is_removed_again)
+{
+    char *dir = kit_directory(), to[650], obstacle[700];
+    kit_make(dir, NULL);
+    snprintf(to, sizeof(to), "%s.new", dir);
+    snprintf(obstacle, sizeof(obstacle), "%s/state.mdb.unfinished", to);
+    struct inspect *inspect = kit_inspect(dir);
+    struct salvage_plan *plan = plan_of(inspect);
+    struct salvage_saved saved;
+    struct weir_err err = {0};
+    cr_assert_neq(salvage_write(inspect, plan, to, put_in_the_way, obstacle, &saved, &err), WEIR_OK);
+    cr_assert_eq(saved.blocks, KIT_BLOCKS);
+    cr_assert_eq(kit_files(to, "seg-", NULL, 0) + kit_files(to, "deadletter", NULL, 0), 0);
+    struct spool *spool;
+    struct spool_options options = kit_options(to, 64);
+    cr_assert_eq(spool_open(&options, &spool, NULL, &err), WEIR_E_INVALID, "no relay takes it for a spool");
+    cr_assert_eq(rmdir(obstacle), 0);
+    cr_assert_eq(rmdir(to), 0);
+    salvage_plan_free(plan);
+    inspect_close(inspect);
+    kit_remove_directory(dir);
+}
