@@ -171,13 +171,15 @@ static void names_found(struct disk *disk, const struct chance *c)
 {
     uint64_t n = disk->names.n, most = c->none ? 0 : c->all ? n : mix4(c->seed, n, 0, 5) % (n + 1);
     const uint32_t *at = disk->names.at;
-    assert(n == 0 || at != NULL);
+    const struct event *events = disk->trace->at;
+    if (at == NULL || events == NULL)
+        return;
     for (size_t k = 0; k < n; k++) {
-        const struct event *e = &disk->trace->at[at[k]];
+        const struct event *e = &events[at[k]];
         uint64_t of_file = 0, rank = 0;
         for (size_t j = 0; j < n; j++) {
-            of_file += disk->trace->at[at[j]].file == e->file;
-            rank += j < k && disk->trace->at[at[j]].file == e->file;
+            of_file += events[at[j]].file == e->file;
+            rank += j < k && events[at[j]].file == e->file;
         }
         bool journal = c->in_order || c->none || c->all;
         if (journal ? k < most : rank < mix4(c->seed, e->file, 0, 6) % (of_file + 1))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts the power of a spool at any moment, and looks at what is left. README of this folder: tests/DURABILITY.md.
+// Cuts the power of a spool at any moment, and looks at what is left. tests/DURABILITY.md says how and what it proves.
 //   powercut CUTS       so many cuts, of as many runs as they need
 //   powercut --lies     each lie about durability must be found
 //   WEIR_POWERCUT_SEED=S [WEIR_POWERCUT_CUT=K or K.J] powercut     one run, one cut; WEIR_POWERCUT_RECORD=FILE: from a record
@@ -305,8 +305,11 @@ static bool run_cuts(uint64_t cuts, uint64_t seed, bool one)
 {
     double began = seconds_now();
     unsigned runs = 0, bad = 0;
-    while ((shared->tally.cuts < cuts || (one && runs == 0)) && bad < 5 && !(one && runs > 0))
+    while ((shared->tally.cuts < cuts || (one && runs == 0)) && bad < 5 && !(one && runs > 0)) {
         bad += !run_child(seed + runs++, CUTS_A_RUN, LIE_NONE, true);
+        if (runs % 32 == 0)
+            print_tally(seed, runs, began);
+    }
     print_tally(seed, runs, began);
     if (runs >= 4 && (shared->tally.segments_removed == 0 || shared->tally.letters == 0)) {
         printf("powercut: the runs do too little to prove anything\n");
