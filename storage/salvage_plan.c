@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What can be saved, and what is lost to whom.
 #include "storage/salvage_priv.h"
+#include "storage/segment.h"
 
 #define SALVAGE_LETTER_ROOM 8192u // of the tree, for each letter beside its pages
 
@@ -208,6 +209,8 @@ static int add_block(void *ctx, struct salvage_block *block, struct weir_err *er
     shown->items[h->signal] += h->items;
     shown->stored_bytes += block->where.bytes;
     shown->disk_bytes += salvage_pages_bytes(block->where.bytes);
+    if (!m->begun || h->number != m->expected) // begins a segment
+        shown->disk_bytes += (uint64_t)SEGMENT_PAGES_SPARE * SEGMENT_PAGE;
     m->expected = h->number + 1;
     m->counts = h->before;
     spool_counts_add(&m->counts, h);

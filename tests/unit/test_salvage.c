@@ -24,6 +24,17 @@ static struct salvage_plan *plan_of(struct inspect *inspect)
     return plan;
 }
 
+static uint64_t kit_disk_bytes(const char *dir)
+{
+    struct inspect *inspect = kit_inspect(dir);
+    const struct inspect_file *files;
+    uint64_t bytes = 0;
+    for (size_t i = inspect_files(inspect, &files); i > 0; i--)
+        bytes += files[i - 1].disk_bytes;
+    inspect_close(inspect);
+    return bytes;
+}
+
 // Plans and writes `dir` into a new directory beside it, which is returned. The old one must not change. The plan's lanes in `lanes`.
 static char *salvage(const char *dir, struct salvage_lane lanes[4], struct salvage_saved *saved)
 {
@@ -41,6 +52,7 @@ static char *salvage(const char *dir, struct salvage_lane lanes[4], struct salva
     cr_assert(memcmp(saved->items, plan->items, sizeof(saved->items)) == 0);
     for (size_t i = 0; i < plan->lanes_n && i < 4 && lanes != NULL; i++)
         lanes[i] = plan->lanes[i];
+    cr_assert_leq(kit_disk_bytes(to), plan->disk_bytes, "it took more room than was said");
     salvage_plan_free(plan);
     inspect_close(inspect);
     cr_assert_eq(kit_fingerprint(dir), before, "the old spool was written to");
