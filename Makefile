@@ -182,6 +182,7 @@ bench: $(B)/weir tools $(BENCHES) ## durable ingest and drain, beside the machin
 	@$(B)/tests/bench/bench_walk
 	@$(B)/tests/bench/bench_json
 	@$(B)/tests/bench/bench_spool
+	@$(B)/tests/bench/bench_drain
 	@$(B)/tests/bench/bench_backlog
 
 # --- installation ---------------------------------------------------------------------------------------------------

@@ -11,6 +11,11 @@
 
 #define RIG_BLOCKS_MAX 4096u
 #define RIG_PAGE       4096u
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RIG_SHARE 4u // a part of the damages is enough for a sanitizer
+#else
+#define RIG_SHARE 1u
+#endif
 
 struct rig {
     char *pristine, *dir;

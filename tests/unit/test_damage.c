@@ -44,7 +44,7 @@ static void truncated(enum kind kind, const char *name, size_t quick_step)
     make(&rig, kind);
     for (unsigned i = 0; rig_choose(&rig, i); i++)
         if (i == 1 || all_damages())
-            truncations(&rig, all_damages() ? RIG_PAGE : quick_step);
+            truncations(&rig, all_damages() ? RIG_PAGE : quick_step * RIG_SHARE);
     rig_end(&rig, name);
 }
 
@@ -89,7 +89,7 @@ static void flips(struct rig *rig, unsigned quick)
     uint64_t x = 99;
     size_t pages = rig->len / RIG_PAGE;
     if (!all_damages()) {
-        for (unsigned i = 0; i < quick; i++) {
+        for (unsigned i = 0; i < quick / RIG_SHARE; i++) {
             size_t page = i % 4 == 0 ? next_random(&x) % 12 : next_random(&x) % pages;
             size_t span = tree_bytes(rig->data + page * RIG_PAGE, page);
             size_t in = i % 3 == 0 && span > 0 ? next_random(&x) % 40 : next_random(&x) % (span > 0 ? span : RIG_PAGE);
@@ -160,7 +160,7 @@ static void damaged_pages(enum kind kind, const char *name, unsigned quick)
     make(&rig, kind);
     cr_assert(rig_choose(&rig, 1));
     size_t pages = rig.len / RIG_PAGE;
-    for (size_t i = 0; i < (all_damages() ? pages : quick); i++)
+    for (size_t i = 0; i < (all_damages() ? pages : quick / RIG_SHARE); i++)
         for (int how = ZEROED; how < PAGE_DAMAGES; how++) {
             size_t a = all_damages() ? i : i % 3 == 0 ? next_random(&x) % 12 : next_random(&x) % pages;
             page_damage(&rig, (enum page_damage)how, a, next_random(&x) % pages);

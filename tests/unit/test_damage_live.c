@@ -58,7 +58,7 @@ static void drain_all(struct rig *rig, struct spool *spool, struct spool_lane **
 static unsigned fails_once(struct rig *rig)
 {
     unsigned i = 0;
-    for (bool more = true; more; i += 1 + i / 25) {
+    for (bool more = true; more; i += (1 + i / 25) * RIG_SHARE) {
         char what[64];
         struct spool_lane *lanes[WEIR_SIGNALS];
         snprintf(what, sizeof(what), "read %u fails once", i);
@@ -79,7 +79,7 @@ static unsigned fails_once(struct rig *rig)
 // A page that is never read again: what lies in it is lost after a while, and nothing else.
 static void stays_bad(struct rig *rig, size_t step)
 {
-    for (size_t page = 0; page < rig->len / RIG_PAGE; page += page < 8 ? 1 : step) {
+    for (size_t page = 0; page < rig->len / RIG_PAGE; page += page < 8 ? 1 : step * RIG_SHARE) {
         char what[64];
         struct spool_lane *lanes[WEIR_SIGNALS];
         long from = (long)(page * RIG_PAGE), to = from + RIG_PAGE;
@@ -185,7 +185,7 @@ Test(damage_live, files_that_change_under_a_reader, .timeout = 300)
     rig_fill(&rig, 1, 700, 40, 3000, false);
     cr_assert(rig_choose(&rig, 0));
     uint8_t *data = malloc(rig.len);
-    for (unsigned i = 0; i < 60; i++) {
+    for (unsigned i = 0; i < 60 / RIG_SHARE; i++) {
         x ^= x << 13, x ^= x >> 7, x ^= x << 17;
         size_t page = (x >> 8) % (rig.len / RIG_PAGE), len = rig.len;
         memcpy(data, rig.data, rig.len);
