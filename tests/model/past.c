@@ -11,7 +11,7 @@ static bool old(const struct rig *rig, uint64_t block, uint64_t age_ns)
     return rig->m.blocks[block].received_ns + age_ns < rig_clock();
 }
 
-// A segment that is too old is there, or the last one is so old that another is to be begun.
+// A segment that is too old is there, or the last one is so old that another is to be begun, for which there is room.
 static bool age_is_due(const struct rig *rig)
 {
     uint64_t first[SEGMENTS];
@@ -23,7 +23,9 @@ static bool age_is_due(const struct rig *rig)
         if (all)
             return true;
     }
-    return n > 0 && first[n - 1] < rig->m.now.n && old(rig, first[n - 1], RIG_MAX_AGE_NS / 8);
+    bool room = rig_has_spare(rig->directory) ||
+                rig_directory_bytes(rig->directory) + 3 * RIG_SEGMENT_BYTES < rig->options.max_bytes;
+    return room && n > 0 && first[n - 1] < rig->m.now.n && old(rig, first[n - 1], RIG_MAX_AGE_NS / 8);
 }
 
 void rig_wait_quiet(struct rig *rig)

@@ -303,6 +303,7 @@ static bool play_letter(struct rig *rig, uint64_t upstream, uint64_t block, uint
     struct weir_err err = {0};
     spool_stats_get(rig->spool, &before);
     unsigned failed = calls_failed();
+    uint64_t used = rig_directory_bytes(rig->directory);
     const struct spool_dead_letter letter = {.upstream = rig_upstreams[upstream],
                                              .code = "INVALID_ARGUMENT",
                                              .message = "no",
@@ -318,9 +319,11 @@ static bool play_letter(struct rig *rig, uint64_t upstream, uint64_t block, uint
         slot->unsure = false;
         return true;
     }
-    uint64_t quota = rig->options.max_bytes / 8;
-    RIG_CHECK(calls_failed() != failed ||
-                  (code == WEIR_E_FULL && before.dead_letter_bytes + bytes[size % 3] + 3 * 4096 > quota),
+    uint64_t quota = rig->options.max_bytes / 8, need = bytes[size % 3] + 16 * 4096;
+    uint64_t used_after = rig_directory_bytes(rig->directory);
+    used = used > used_after ? used : used_after;
+    RIG_CHECK(calls_failed() != failed || (code == WEIR_E_FULL && (before.dead_letter_bytes + need > quota ||
+                                                                   used + need > rig->options.max_bytes)),
               "dead letter of %u bytes beside %llu of %llu: %s", bytes[size % 3],
               (unsigned long long)before.dead_letter_bytes, (unsigned long long)quota, err.text);
     slot->unsure = !slot->there && calls_failed() != failed;

@@ -46,8 +46,11 @@ struct fault_at {
 // 0: the call is made, with at->len bytes. Else it fails with that errno. Any thread.
 static int fault_ask(struct fault_at *at);
 
+static __thread bool fault_thread_works; // it has used the disk
+
 static bool fault_fails(struct fault_at *at)
 {
+    fault_thread_works = fault_thread_works || at->call != FAULT_MEMORY;
     int saved = errno;
     int code = fault_ask(at);
     errno = code != 0 ? code : saved;

@@ -20,24 +20,30 @@ static __thread bool fault_memory_spared;
 // One word to look at until a test begins: this is called before anything else in the program is.
 static bool fault_memory_on;
 
-static bool fault_of_memory(void)
+// Called before a sanitizer has made its own memory: nothing in here may be checked by it.
+#define FAULT_UNCHECKED __attribute__((no_sanitize("address", "undefined", "thread")))
+
+FAULT_UNCHECKED static bool fault_of_memory(void)
 {
-    return fault_memory_on && !fault_memory_spared && fault_of_fd(FAULT_MEMORY, -1);
+    if (!fault_memory_on || fault_memory_spared)
+        return false;
+    bool sanitizer = __interceptor_malloc != NULL; // it needs some itself for a thread that begins, or gives up
+    return (!sanitizer || fault_thread_works) && fault_of_fd(FAULT_MEMORY, -1);
 }
 
-void *malloc(size_t size)
+FAULT_UNCHECKED void *malloc(size_t size)
 {
     if (fault_of_memory())
         return NULL;
     return __interceptor_malloc != NULL ? __interceptor_malloc(size) : __libc_malloc(size);
 }
-void *calloc(size_t n, size_t size)
+FAULT_UNCHECKED void *calloc(size_t n, size_t size)
 {
     if (fault_of_memory())
         return NULL;
     return __interceptor_calloc != NULL ? __interceptor_calloc(n, size) : __libc_calloc(n, size);
 }
-void *realloc(void *p, size_t size)
+FAULT_UNCHECKED void *realloc(void *p, size_t size)
 {
     if (fault_of_memory())
         return NULL;

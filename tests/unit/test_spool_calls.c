@@ -6,7 +6,8 @@
 #include "faults_kit.h"
 #include "storage/format.h"
 
-#define QUICK 5 // of the calls of one kind
+#define QUICK           5 // of the calls of one kind
+#define QUICK_SANITIZED 2 // under a sanitizer
 
 struct failure {
     const char *name;
@@ -173,6 +174,7 @@ static void every_call(struct life *life)
     char *dir = fast_directory();
     const char *how = getenv("WEIR_FAULTS");
     bool all = how != NULL; // every one, or one alone
+    int some = __interceptor_malloc != NULL ? QUICK_SANITIZED : QUICK;
     unsigned lives = 0, failed = 0, offset = (unsigned)(weir_now_unix_ns() / 1000000000u);
     fault_memory_on = fault_memory_spared = true;
     for (size_t k = 0; k < WEIR_COUNT(failures) * 2; k++) {
@@ -180,7 +182,7 @@ static void every_call(struct life *life)
         if (f->code == EINTR && k % 2 != 0)
             continue;                             // a signal once; LMDB, rightly, tries again as often as it takes
         one_life(life, dir, f, INT32_MAX, false); // how many there are
-        int there = atomic_load(&faults.calls), step = all || there < QUICK ? 1 : there / QUICK;
+        int there = atomic_load(&faults.calls), step = all || there < some ? 1 : there / some;
         // The keeper's share differs from run to run: a little further than that.
         for (int i = step > 1 ? (int)(offset % (unsigned)step) : 0; i < there + there / 8 + 2; i += step) {
             char name[128];
