@@ -20,7 +20,7 @@
 #define CUTS_A_RUN   150u
 #define NESTED_EVERY 10u
 #define NESTED_CUTS  4u
-#define LIE_CUTS     1500u
+#define LIE_CUTS     4000u
 
 // What a child tells its parent, also when it dies.
 struct shared {
