@@ -136,7 +136,13 @@ static int candidate(struct scanner *s, uint64_t pgno, const uint8_t *page, uint
         return WEIR_OK;
     if (!grow((void **)&s->out->at, s->out->n, &s->cap, sizeof(s->out->at[0])))
         return no_memory(s);
-    s->out->at[s->out->n++] = (struct scan_entry){h.number, offset, (uint32_t)len, (uint8_t)h.signal, whole, strict};
+    s->out->at[s->out->n++] = (struct scan_entry){.number = h.number,
+                                                  .offset = offset,
+                                                  .seal = weir_get_u64(page + in + BLOCK_HEADER_BYTES - 8),
+                                                  .bytes = (uint32_t)len,
+                                                  .signal = (uint8_t)h.signal,
+                                                  .whole = whole,
+                                                  .strict = strict};
     return WEIR_OK;
 }
 
@@ -268,9 +274,13 @@ static void settle(struct scanner *s)
     if (n > 0)
         qsort(out->at, n, sizeof(out->at[0]), by_number);
     n = 0;
-    for (size_t i = 0; i < out->n; i++)
-        if (n == 0 || out->at[n - 1].number != out->at[i].number)
-            out->at[n++] = out->at[i];
+    for (size_t i = 0; i < out->n; i++) {
+        const struct scan_entry *e = &out->at[i];
+        if (n == 0 || out->at[n - 1].number != e->number)
+            out->at[n++] = *e;
+        else if (e->strict && !out->at[n - 1].strict && e->seal != out->at[n - 1].seal)
+            out->at[n - 1] = *e; // another block of that number is in its place
+    }
     out->n = n;
     for (size_t i = 0; i < n; i++)
         out->whole_n += out->at[i].whole;

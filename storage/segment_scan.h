@@ -9,10 +9,12 @@
 // What the pass may show that the tree would not:
 //   - Several copies of one number: a leaf is copied whenever it changes, and the old copies stay in the file. They are the same block,
 //     since a file whose commit failed is never written again (writer.c) and its numbers only ascend. One whose body is whole is preferred.
+//   - A block that was refused and whose number another one got, in the unused part of a page: LMDB writes what was in memory there. It is in
+//     no page's records, so it does not count where the right one's header is found.
 //   - Whole blocks of a transaction whose commit failed or was cut off by a crash. They have the numbers behind the last good commit. Either the
 //     next segment begins there, then they lie behind the border (catalog.c); or those numbers were used up by just these blocks, which
 //     count as stored (writer.c, 3); or the file is the last one after a crash, and then they are taken as stored as well: nobody was told
-//     so, but they are what a client sent, and the next block gets a number behind them. Never is there another block of the same number.
+//     so, but they are what a client sent, and the next block gets a number behind them.
 //   - When the end was known before the damage was found, nothing from there on is shown.
 #ifndef WEIR_STORAGE_SEGMENT_SCAN_H
 #define WEIR_STORAGE_SEGMENT_SCAN_H
@@ -22,6 +24,7 @@
 
 struct scan_entry {
     uint64_t number, offset;
+    uint64_t seal; // its header's checksum: equal in copies of one block
     uint32_t bytes;
     uint8_t signal;
     bool whole;  // its body's checksum holds; else only the header can be used
