@@ -14,7 +14,7 @@ void rig_fail(const char *fmt, ...)
     char text[1024];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    vsnprintf(text, sizeof(text), fmt, ap); // NOLINT(clang-analyzer-valist.Uninitialized): va_start is above
     va_end(ap);
     fprintf(stderr, "%s\n", text);
     _exit(1);

@@ -174,6 +174,7 @@ static bool simplify(struct shrink *s)
     return any;
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): written through the struct
 unsigned run_shrink(struct sequence *sequence, char *why, size_t cap)
 {
     struct shrink s = {sequence, why, cap, 0, 1, weir_now_ns() + SHRINK_NS};

@@ -8,12 +8,14 @@
 
 #include "tests/unit/fault_calls.h"
 
+// NOLINTBEGIN(bugprone-reserved-identifier): they are what they are called
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t size);
 void *__interceptor_malloc(size_t size) __attribute__((weak));
 void *__interceptor_calloc(size_t n, size_t size) __attribute__((weak));
 void *__interceptor_realloc(void *p, size_t size) __attribute__((weak));
+// NOLINTEND(bugprone-reserved-identifier)
 
 // Set while a thread works for the test itself; threads of the spool never set it.
 static __thread bool fault_memory_spared;

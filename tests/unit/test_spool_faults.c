@@ -74,7 +74,7 @@ Test(spool_faults, a_delivery_is_entered_when_there_is_memory)
     struct spool_lane *lane = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
     cr_assert_eq(seeds_send(spool, &seeds, 14, MIB), WEIR_OK); // 8 MiB of them are kept in memory
     uint64_t items = kit_items(1) + kit_items(2);
-    struct spool_lane_stats before = kit_ledger(lane), s = before;
+    struct spool_lane_stats before = kit_ledger(lane), s;
     // The counts there are known from now on: those at 3 alone are looked up.
     spool_lane_settle(lane, 0, 1, &(struct spool_outcome){0});
     int failed = 0;
