@@ -117,7 +117,8 @@ def test_64_mib_are_enough(box):
         free.append(flat_out(box, f"weir{2 * turn}", None))
         limited.append(flat_out(box, f"weir{2 * turn + 1}", limit))
     seen = limit.figures()
-    assert seen["killed"] == 0 and seen["met"] > 0, seen
+    assert seen["killed"] == 0, seen
+    assert seen["met"] > 0 or seen["peak_bytes"] > 16 * MIB, f"the relay was not in it: {seen}"
     for name, figures in (("without a limit", free), ("in 64 MiB", limited)):
         longest = sorted(most for _, most in figures)
         box.note(f"{name}: acknowledged p50 {statistics.median(p50 for p50, _ in figures):.1f} ms, longest in each turn "
