@@ -19,7 +19,7 @@ static bool piece_add(struct interval *out, size_t *n, struct mark first, struct
 }
 
 // The part of [from, end) that the pinned segment holds.
-static int piece_of(struct segment *segment, uint64_t limit, enum weir_signal signal, uint64_t *from, uint64_t *end,
+static int piece_of(struct segment *segment, uint64_t limit, enum weir_signal signal, uint64_t from, uint64_t *end,
                     struct interval *out)
 {
     struct spool *spool = segment->spool;
@@ -30,9 +30,9 @@ static int piece_of(struct segment *segment, uint64_t limit, enum weir_signal si
         code = segment_end(segment, limit, &stop, &counts, NULL);
     stop = stop < limit ? stop : limit;
     *end = *end < stop ? *end : stop;
-    if (code != WEIR_OK || *from >= *end)
+    if (code != WEIR_OK || from >= *end)
         return code == WEIR_OK || code == WEIR_E_CORRUPT ? WEIR_E_NOT_FOUND : code;
-    code = spool_mark_at(spool, signal, *from, &out->first);
+    code = spool_mark_at(spool, signal, from, &out->first);
     return code == WEIR_OK ? spool_mark_at(spool, signal, *end, &out->end) : code;
 }
 
@@ -47,7 +47,7 @@ int past_pieces(struct spool *spool, enum weir_signal signal, struct spool_inter
             continue;
         struct interval piece;
         uint64_t stop = end;
-        int code = piece_of(segment, limit, signal, &from, &stop, &piece);
+        int code = piece_of(segment, limit, signal, from, &stop, &piece);
         segment_unpin(segment);
         if (code == WEIR_OK && !piece_add(out, n, piece.first, piece.end))
             return WEIR_E_LIMIT;

@@ -177,7 +177,7 @@ Test(spool_retention, what_is_too_old_goes_delivered_or_not, .timeout = 60)
     spool_close(spool);
     // Nor does the last one of another run outlive its time.
     spool = rig_open(&options);
-    a = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
     atomic_store(&rig_now_ns, RECEIVED(7));
     rig_fill(spool, 7, 8);
     spool_close(spool);

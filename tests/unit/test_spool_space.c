@@ -92,7 +92,7 @@ Test(spool_space, a_smaller_limit_after_a_restart, .timeout = 120)
     char *dir = kit_directory();
     struct spool_options options = rig_options(dir, 24);
     struct spool *spool = rig_open(&options);
-    struct spool_lane *a = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
     uint64_t end = fill_until_refused(spool, 0);
     cr_expect_gt(end, 25);
     cr_expect_leq(rig_disk_bytes(dir), 24 * MIB);
@@ -101,7 +101,7 @@ Test(spool_space, a_smaller_limit_after_a_restart, .timeout = 120)
     // Refuse: it starts, says so, loses nothing, and takes data again when enough was delivered.
     options.max_bytes = 12 * MIB;
     spool = rig_open(&options);
-    a = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    struct spool_lane *a = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
     struct spool_stats stats = rig_stats(spool);
     cr_expect_eq(stats.state, SPOOL_FULL);
     cr_expect(strstr(stats.reason, "12582912") != NULL, "%s", stats.reason);
