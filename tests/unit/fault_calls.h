@@ -48,7 +48,12 @@ static int fault_ask(struct fault_at *at);
 
 static __thread bool fault_thread_works; // it has used the disk
 
-static bool fault_fails(struct fault_at *at)
+// Not static: glibc declares some of the calls below as inline functions, and those may not use static ones.
+bool fault_fails(struct fault_at *at);
+bool fault_of_fd(enum fault_call call, int fd);
+bool fault_of_path(enum fault_call call, const char *path);
+
+bool fault_fails(struct fault_at *at)
 {
     fault_thread_works = fault_thread_works || at->call != FAULT_MEMORY;
     int saved = errno;
@@ -57,12 +62,12 @@ static bool fault_fails(struct fault_at *at)
     return code != 0;
 }
 
-static bool fault_of_fd(enum fault_call call, int fd)
+bool fault_of_fd(enum fault_call call, int fd)
 {
     return fault_fails(&(struct fault_at){.call = call, .fd = fd});
 }
 
-static bool fault_of_path(enum fault_call call, const char *path)
+bool fault_of_path(enum fault_call call, const char *path)
 {
     return fault_fails(&(struct fault_at){.call = call, .fd = -1, .path = path});
 }
