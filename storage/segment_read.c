@@ -50,7 +50,7 @@ static int scanned_ends(struct segment_read *r, struct weir_err *err)
     int code = WEIR_OK;
     if (r->scan.record_found) {
         r->before = r->scan.record.before;
-    } else if (!r->end_sure) {
+    } else if (!r->end_sure && r->first > 0) { // before block 0 there was nothing
         code = scanned_header(r, 0, 1, &h, err);
         if (code == WEIR_OK)
             r->before = h.before;
@@ -374,7 +374,7 @@ int segment_read_counts_at(struct segment_read *r, uint64_t number, struct segme
     struct weir_err why = {0};
     int code = WEIR_E_CORRUPT;
     pthread_mutex_lock(&r->lock);
-    if (number <= r->first && (!r->scanned || r->scan.record_found || r->end_sure)) {
+    if (number <= r->first && (!r->scanned || r->scan.record_found || r->end_sure || r->first == 0)) {
         *out = (struct segment_counts){r->before, r->before, true};
         pthread_mutex_unlock(&r->lock);
         return WEIR_OK;
