@@ -293,7 +293,7 @@ static bool read_elements(struct reader *r, const ProtobufCFieldDescriptor *fiel
     uint64_t *element = &r->path[r->depth - 1].element;
     *element = 0;
     do {
-        uint64_t bits;
+        uint64_t bits = 0;
         if (field->type == PROTOBUF_C_TYPE_MESSAGE ? !read_child(r, field)
             : type == WIRE_LEN                     ? !read_text(r, field, true)
                                                    : !read_bits(r, field, &bits))

@@ -286,7 +286,8 @@ static int http_post(struct rig *rig, const char *headers, struct weir_buf body,
 Test(ingest, acknowledges_what_is_stored_in_every_encoding)
 {
     struct rig *rig = rig_new(1 << 20, 16 << 20);
-    static const char *const http_headers[ENCODINGS_SENT] = {"", "content-encoding: gzip\r\n", "content-encoding: ZSTD\r\n"};
+    static const char *const http_headers[ENCODINGS_SENT] = {"", "content-encoding: gzip\r\n",
+                                                             "content-encoding: ZSTD\r\n"};
     char head[2048];
     for (int i = 0; i < ENCODINGS_SENT; i++) {
         struct grpc_request request;
