@@ -26,11 +26,11 @@ static const enum verdict_kind grpc_kinds[GRPC_STATUSES] = {
     [GRPC_RESOURCE_EXHAUSTED] = VERDICT_REJECT, // RETRY with RetryInfo (U2)
     [GRPC_FAILED_PRECONDITION] = VERDICT_REJECT,
     [GRPC_ABORTED] = VERDICT_RETRY,
-    [GRPC_OUT_OF_RANGE] = VERDICT_RETRY,
+    [GRPC_OUT_OF_RANGE] = VERDICT_SPLIT, // tonic's word for "too large", retryable by U1: U17
     [GRPC_UNIMPLEMENTED] = VERDICT_HOLD,
     [GRPC_INTERNAL] = VERDICT_REJECT,
     [GRPC_UNAVAILABLE] = VERDICT_RETRY,
-    [GRPC_DATA_LOSS] = VERDICT_RETRY,
+    [GRPC_DATA_LOSS] = VERDICT_SPLIT, // U17
     [GRPC_UNAUTHENTICATED] = VERDICT_HOLD,
 };
 
@@ -189,6 +189,7 @@ static void judge_proxy(const struct verdict_answer *answer, struct verdict *out
 {
     out->kind = http_kind(proxy_rows, answer->http_status);
     out->throttled = answer->http_status == 429;
+    out->unavailable = answer->http_status >= 502 && answer->http_status <= 504;
     out->refuses_encoding = answer->sent_compressed && (answer->http_status == 400 || answer->http_status == 415);
     snprintf(out->code, sizeof(out->code), "HTTP %d", answer->http_status);
     if (out->kind == VERDICT_RETRY)
@@ -222,11 +223,14 @@ void verdict_grpc(const struct verdict_answer *answer, struct verdict *out)
     if (status == GRPC_RESOURCE_EXHAUSTED) {
         out->throttled = true;
         out->kind = details.has_retry_info ? VERDICT_RETRY : large ? VERDICT_SPLIT : VERDICT_REJECT;
-    } else if (status == GRPC_OUT_OF_RANGE && large) {
-        out->kind = VERDICT_SPLIT;
+    } else if (out->kind == VERDICT_SPLIT) {
+        out->passes = true;
+        if (details.has_retry_info) // who means "too large" does not ask to come again
+            out->kind = VERDICT_RETRY;
     }
     if (out->kind == VERDICT_RETRY)
         set_delay(out, details.retry_delay_ms);
+    out->unavailable = status == GRPC_UNAVAILABLE && !out->throttled;
     out->refuses_encoding = status == GRPC_UNIMPLEMENTED && answer->sent_compressed;
 
     char text[3 * sizeof(out->message)]; // escapes take three bytes each
@@ -248,11 +252,41 @@ static void read_http_error(const struct verdict_answer *answer, struct verdict 
         set_message(out, status.message, strlen(status.message));
 }
 
+// A body that begins as web pages do, whatever its type is said to be.
+static bool begins_as_page(struct weir_slice body)
+{
+    static const char *const beginnings[] = {"<!doctype html", "<html"};
+    while (body.len > 0 && isspace(*body.data)) {
+        body.data++;
+        body.len--;
+    }
+    for (size_t i = 0; i < WEIR_COUNT(beginnings); i++) {
+        size_t len = strlen(beginnings[i]);
+        if (body.len >= len && strncasecmp((const char *)body.data, beginnings[i], len) == 0)
+            return true;
+    }
+    return false;
+}
+
+// "Accepted", says a page for people: no OTLP receiver does. U7 holds for other bodies; what stands in the way here is between us and
+// the receiver, and believing it would lose everything that is sent meanwhile.
+static bool is_web_page(const struct verdict_answer *answer)
+{
+    return media_type_is(answer->content_type, "text/html") ||
+           media_type_is(answer->content_type, "application/xhtml+xml") || begins_as_page(answer->body);
+}
+
 void verdict_http(const struct verdict_answer *answer, struct verdict *out)
 {
     int status = answer->http_status;
     *out = (struct verdict){.kind = http_kind(otlp_http_rows, status)};
     snprintf(out->code, sizeof(out->code), "HTTP %d", status);
+    if (out->kind == VERDICT_DELIVERED && is_web_page(answer)) {
+        static const char page[] = "a web page, not an OTLP receiver's answer: a captive portal, or the wrong address";
+        out->kind = VERDICT_HOLD;
+        set_message(out, page, sizeof(page) - 1);
+        return;
+    }
     if (out->kind == VERDICT_DELIVERED) {
         // Other types are no export response, and no reason to doubt the status (U7: Prometheus sends an empty body).
         if (media_type_is(answer->content_type, "application/x-protobuf"))
@@ -263,6 +297,7 @@ void verdict_http(const struct verdict_answer *answer, struct verdict *out)
     out->refuses_encoding = answer->sent_compressed && (status == 400 || status == 415);
     if (out->kind == VERDICT_RETRY)
         set_delay(out, retry_after_ms(answer->retry_after, answer->now_unix_ns));
+    out->unavailable = status >= 502 && status <= 504 && !out->throttled;
     read_http_error(answer, out);
 }
 

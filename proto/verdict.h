@@ -17,7 +17,9 @@ enum verdict_kind {
 
 struct verdict {
     enum verdict_kind kind;
-    bool throttled;        // the upstream asked for less: a delay of its own, 429, RESOURCE_EXHAUSTED
+    bool throttled; // the upstream asked for less: a delay of its own, 429, RESOURCE_EXHAUSTED
+    bool passes;    // with SPLIT: may be a failure that passes, so that a single request is tried some times more (U17)
+    bool unavailable;      // nobody there can take data now: another endpoint of the same upstream may
     bool refuses_encoding; // UNIMPLEMENTED, 400 or 415 while a compression was used: try the next encoding first (U24)
     uint64_t retry_after_ms; // 0: none given
     int64_t rejected_items;  // from a partial success
@@ -35,15 +37,15 @@ struct verdict_answer {
     struct weir_slice retry_after;  // HTTP Retry-After: seconds or IMF-fixdate (U4)
     struct weir_slice body;         // decoded body: HTTP body, or the gRPC response message without its prefix
     // What was sent, where the meaning depends on it:
-    bool sent_compressed; // gzip or zstd was used
-    uint64_t
-        sent_raw_bytes;   // raw size of the export (U17: above 1 MiB, OUT_OF_RANGE and 8 without RetryInfo mean SPLIT)
-    uint64_t now_unix_ns; // for Retry-After dates
+    bool sent_compressed;    // gzip or zstd was used
+    uint64_t sent_raw_bytes; // raw size of the export (U17: above 1 MiB, 8 without RetryInfo means SPLIT)
+    uint64_t now_unix_ns;    // for Retry-After dates
 };
 
 // U1, U2, U6-U10, U17, U27. No grpc-status: by the HTTP status (U9).
 void verdict_grpc(const struct verdict_answer *answer, struct verdict *out);
-// U3, U4, U6, U7, U26, U27. 413 is SPLIT.
+// U3, U4, U6, U7, U26, U27. 413 is SPLIT. A 2xx that brings a web page is HOLD: a captive portal or a web server answered, and nobody has
+// the data.
 void verdict_http(const struct verdict_answer *answer, struct verdict *out);
 // No answer at all: connect failure, reset, timeout, GOAWAY... always RETRY (U10, U13). `code` e.g. "timeout".
 void verdict_transport(const char *code, const char *message, struct verdict *out);

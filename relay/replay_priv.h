@@ -21,6 +21,7 @@
 #define EXPORT_BLOCKS_MAX  64
 #define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + 8)
 #define SPLIT_DEPTH_MAX    64 // halving 2^32 requests needs 33 entries
+#define SPLIT_TRIES_MAX    10 // of one request whose refusal may pass (U17), before it counts as refused for good
 
 // One request under way.
 struct export
@@ -60,6 +61,7 @@ struct split {
     uint32_t todo_count;
     uint32_t from, to; // of the part under way
     uint32_t attempts;
+    uint32_t tries; // in a row, of the single request under way, that came to a SPLIT which may pass
     struct spool_outcome outcome;
 };
 

@@ -167,12 +167,25 @@ static bool bury(struct replay_lane *lane, const struct verdict *verdict)
     return true;
 }
 
+// A single request cannot be made smaller: by U1 it goes again, but not without an end (U17).
+static bool may_still_pass(struct split *split, const struct verdict *verdict)
+{
+    if (verdict->kind != VERDICT_SPLIT || !verdict->passes || split->to - split->from > 1)
+        return false;
+    return ++split->tries < SPLIT_TRIES_MAX;
+}
+
 void split_part_done(struct export *export, const struct verdict *verdict)
 {
     struct replay_lane *lane = export->lane;
     struct split *split = &lane->split;
     uint32_t from = split->from, to = split->to;
     split->under_way = false;
+    if (may_still_pass(split, verdict)) {
+        push(split, from, to);
+        lane_fail(lane, export, verdict);
+        return;
+    }
     switch (verdict->kind) {
     case VERDICT_DELIVERED: {
         uint64_t rejected = verdict->rejected_items > 0 ? (uint64_t)verdict->rejected_items : 0;
@@ -196,6 +209,7 @@ void split_part_done(struct export *export, const struct verdict *verdict)
         }
         break;
     }
+    split->tries = 0;
     lane_recover(lane, export);
     if (split->todo_count == 0)
         finish(lane);

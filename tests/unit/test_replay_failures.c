@@ -259,6 +259,78 @@ Test(replay_failures, one_refused_request_among_joined_blocks_is_one_dead_letter
     one_poisoned(CONFIG_ORDER_RELAXED);
 }
 
+// Prometheus refuses the whole request over one sample out of order, with 400, or 500 for what it has no word for.
+static struct rig_answer out_of_order(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    for (size_t i = 0; i < seen->id_count; i++)
+        if (seen->ids[i] == (uint64_t)rig->poison)
+            return (struct rig_answer){.status = seen->ids[i] % 2 == 0 ? 400 : 500};
+    return (struct rig_answer){.status = 200};
+}
+
+Test(replay_failures, good_points_arrive_beside_one_out_of_order_U30_U31)
+{
+    for (int poison = 7; poison < 9; poison++) {
+        struct replay_rig *rig = rig_new((struct config_upstream){.target = {.protocol = CONFIG_PROTOCOL_HTTP},
+                                                                  .compression = CONFIG_COMPRESSION_GZIP});
+        rig->decide = out_of_order;
+        rig->poison = poison;
+        for (unsigned i = 0; i < 5; i++)
+            rig_append(rig, WEIR_METRICS, i * 4, 4, 100);
+        rig_start(rig);
+        RIG_DRAINED(rig, WEIR_METRICS);
+        for (unsigned i = 0; i < 20; i++)
+            cr_expect_eq(rig->delivered[i], i != (unsigned)poison, "request %u: %u times", i, rig->delivered[i]);
+        struct spool_lane_stats ledger = rig_ledger(rig, WEIR_METRICS);
+        cr_expect_eq(ledger.delivered, 38);
+        cr_expect_eq(ledger.dead_lettered, 2);
+        rig_free(rig);
+    }
+}
+
+// tonic's "too large", which U1 calls retryable: made smaller until it fits, and what does not fit alone ends as a dead letter.
+static struct rig_answer tonic(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.status = seen->raw_bytes > 3000 ? GRPC_OUT_OF_RANGE : 0};
+}
+
+Test(replay_failures, out_of_range_is_split_and_never_loops_U17)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.retry = {.initial_ms = 10, .max_ms = 10}});
+    rig->decide = tonic;
+    rig_append(rig, WEIR_TRACES, 0, 16, 900);
+    rig_append(rig, WEIR_TRACES, 16, 1, 5000);
+    rig_append(rig, WEIR_TRACES, 17, 16, 900);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    for (unsigned i = 0; i < 33; i++)
+        cr_expect_eq(rig->delivered[i], i != 16, "request %u: %u times", i, rig->delivered[i]);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).dead_lettered, 2);
+    unsigned tries = 0;
+    for (int i = 0; i < rig->seen_count; i++)
+        tries += rig->seen[i].id_count == 1 && rig->seen[i].ids[0] == 16;
+    cr_expect_geq(tries, 10, "it may have been a failure that passes: %u tries", tries);
+    cr_expect_leq(tries, 11);
+    rig_free(rig);
+}
+
+static struct rig_answer out_of_range_for_a_while(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.status = seen->index < 8 ? GRPC_DATA_LOSS : 0};
+}
+
+Test(replay_failures, data_loss_that_passes_costs_nothing_U17)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.retry = {.initial_ms = 10, .max_ms = 10}});
+    rig->decide = out_of_range_for_a_while;
+    rig_append(rig, WEIR_TRACES, 0, 4, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, 4);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).dead_lettered, 0);
+    rig_free(rig);
+}
+
 static struct rig_answer partial(struct replay_rig *rig, const struct rig_seen *seen)
 {
     return (struct rig_answer){.rejected = 3};

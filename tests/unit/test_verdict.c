@@ -46,15 +46,17 @@ Test(verdict, grpc_status_table_U1_U2_U17_U27)
         {GRPC_RESOURCE_EXHAUSTED, 2500, 1, VERDICT_RETRY, true},
         {GRPC_FAILED_PRECONDITION, -1, 1, VERDICT_REJECT, false},
         {GRPC_ABORTED, -1, 1, VERDICT_RETRY, false},
-        {GRPC_OUT_OF_RANGE, -1, MIB, VERDICT_RETRY, false},
-        {GRPC_OUT_OF_RANGE, -1, MIB + 1, VERDICT_SPLIT, false}, // U17
+        {GRPC_OUT_OF_RANGE, -1, 1, VERDICT_SPLIT, false}, // U17: at any size
+        {GRPC_OUT_OF_RANGE, -1, MIB + 1, VERDICT_SPLIT, false},
+        {GRPC_OUT_OF_RANGE, 0, MIB + 1, VERDICT_RETRY, false},
+        {GRPC_OUT_OF_RANGE, 2500, MIB + 1, VERDICT_RETRY, true},
         {GRPC_UNIMPLEMENTED, -1, 1, VERDICT_HOLD, false},
         {GRPC_INTERNAL, -1, 1, VERDICT_REJECT, false},
         {GRPC_UNAVAILABLE, -1, 1, VERDICT_RETRY, false},
         {GRPC_UNAVAILABLE, 0, 1, VERDICT_RETRY, false},
         {GRPC_UNAVAILABLE, 2500, 1, VERDICT_RETRY, true},
         {GRPC_INVALID_ARGUMENT, 2500, 1, VERDICT_REJECT, false},
-        {GRPC_DATA_LOSS, -1, 1, VERDICT_RETRY, false},
+        {GRPC_DATA_LOSS, -1, 1, VERDICT_SPLIT, false}, // U17
         {GRPC_UNAUTHENTICATED, -1, 1, VERDICT_HOLD, false},
         {77, -1, 1, VERDICT_REJECT, false},
     };
@@ -79,6 +81,9 @@ Test(verdict, grpc_status_table_U1_U2_U17_U27)
         cr_expect_str_eq(out.code, grpc_status_name(cases[i].status));
         cr_expect_str_eq(out.message, cases[i].status == GRPC_OK ? "" : "because", "case %zu", i);
         cr_expect_not(out.refuses_encoding);
+        bool passes = cases[i].status == GRPC_OUT_OF_RANGE || cases[i].status == GRPC_DATA_LOSS;
+        cr_expect_eq(out.passes, passes, "case %zu", i);
+        cr_expect_eq(out.unavailable, cases[i].status == GRPC_UNAVAILABLE && !cases[i].throttled, "case %zu", i);
         weir_buf_free(&details);
     }
 }
@@ -127,12 +132,46 @@ Test(verdict, partial_success_is_delivered_U6_U7)
             cr_expect_str_eq(out.message, cases[i].message, "%s", cases[i].what);
         }
     }
-    struct verdict_answer html = {
-        .http_status = 200, .content_type = text("text/html"), .body = text("\x0a\x02\x08\x05")};
+    struct verdict_answer json = {
+        .http_status = 200, .content_type = text("application/json"), .body = text("\x0a\x02\x08\x05")};
     struct verdict out;
-    verdict_http(&html, &out);
+    verdict_http(&json, &out);
     cr_assert_eq(out.kind, VERDICT_DELIVERED);
     cr_assert_eq(out.rejected_items, 0);
+}
+
+// U7 with its one exception: nobody has the data when a page for people says that it was accepted.
+Test(verdict, web_pages_are_no_acceptance_U7)
+{
+    static const struct {
+        int status;
+        const char *type, *body;
+        enum verdict_kind kind;
+    } cases[] = {
+        {200, "text/html", "Welcome to the hotel", VERDICT_HOLD},
+        {200, "Text/HTML; charset=utf-8", "", VERDICT_HOLD},
+        {200, "application/xhtml+xml", "<?xml?>", VERDICT_HOLD},
+        {202, "application/octet-stream", " \r\n<!DocType HTML><title>", VERDICT_HOLD},
+        {200, NULL, "<HTML><body>", VERDICT_HOLD},
+        {200, "application/x-protobuf", "<html>", VERDICT_HOLD},
+        {200, NULL, "", VERDICT_DELIVERED}, // Prometheus
+        {200, "text/plain", "OK", VERDICT_DELIVERED},
+        {200, "text/htmlx", "<htm", VERDICT_DELIVERED},
+        {200, "application/json", "{}", VERDICT_DELIVERED},
+        {200, "application/xml", "<ok/>", VERDICT_DELIVERED},
+        {503, "text/html", "<html>", VERDICT_RETRY}, // a proxy's page: the status says it
+        {400, "text/html", "<html>", VERDICT_REJECT},
+    };
+    for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
+        struct verdict_answer answer = {
+            .http_status = cases[i].status, .content_type = text(cases[i].type), .body = text(cases[i].body)};
+        struct verdict out;
+        verdict_http(&answer, &out);
+        cr_expect_eq(out.kind, cases[i].kind, "case %zu: %d", i, out.kind);
+        cr_expect_eq(out.unavailable, cases[i].status == 503);
+        if (out.kind == VERDICT_HOLD)
+            cr_expect_eq(strncmp(out.message, "a web page", 10), 0, "%s", out.message);
+    }
 }
 
 Test(verdict, answers_without_grpc_status_U9_U10)
