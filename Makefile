@@ -157,8 +157,9 @@ $(B)/tests/slow_fdatasync.so: tests/tools/slow_fdatasync.c
 	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -Wno-missing-prototypes -O2 -g -fPIC -shared -o $@ $<
 k8s-check: ## render k8s/base and check it as far as the machine has the tools
 	@/usr/bin/python3 tests/k8s/check.py $(B)
-readme-check: $(B)/weir ## every configuration key, metric, command and flag is in README.md
+readme-check: $(B)/weir ## every key, metric, command and flag is in README.md, every rule of OTLP in tests/CONFORMANCE.md
 	@tests/tools/readme-check.sh $(B)
+	@tests/tools/conformance-check.sh
 lint: export TIDY_FLAGS = $(ALL_CFLAGS)
 lint: $(GEN_H) ## format, clang-tidy, shellcheck, yamllint; lists what is past our sizes
 	@tests/tools/lint.sh $(B)
