@@ -59,22 +59,27 @@ int spool_header_at(struct spool *spool, uint64_t number, struct block_header *o
     return code;
 }
 
-// When its first and its newest block were received. What cannot be read counts as old as the file.
-static void learn_times(struct segment *segment, uint64_t end, uint64_t created_ns, uint64_t times[2])
+// When its first and its newest block were received. What is damaged counts as old as the file; what cannot be read just now (WEIR_E_IO,
+// WEIR_E_NOMEM) is asked again: an age that is too high would be an eviction.
+static int learn_times(struct segment *segment, uint64_t end, uint64_t created_ns, uint64_t times[2])
 {
     struct block_header h;
     times[0] = times[1] = 0;
     if (end <= segment->first)
-        return;
+        return WEIR_OK;
     times[0] = times[1] = created_ns;
-    if (spool_header_at(segment->spool, segment->first, &h, NULL) == WEIR_OK)
+    int code = spool_header_at(segment->spool, segment->first, &h, NULL);
+    if (code == WEIR_OK)
         times[0] = h.received_first_ns;
-    for (uint64_t n = end; n > segment->first && end - n < LAST_TRIES; n--) {
-        if (spool_header_at(segment->spool, n - 1, &h, NULL) == WEIR_OK) {
-            times[1] = h.received_last_ns;
-            return;
-        }
+    for (uint64_t n = end; (code == WEIR_OK || code == WEIR_E_NOT_FOUND) && n > segment->first && end - n < LAST_TRIES;
+         n--) {
+        code = spool_header_at(segment->spool, n - 1, &h, NULL);
+        if (code != WEIR_OK)
+            continue;
+        times[1] = h.received_last_ns;
+        break;
     }
+    return code == WEIR_E_NOT_FOUND ? WEIR_OK : code;
 }
 
 int segment_learn(struct segment *segment, uint64_t limit, struct weir_err *err)
@@ -93,7 +98,9 @@ int segment_learn(struct segment *segment, uint64_t limit, struct weir_err *err)
         code = segment_get_read(segment, &read, err);
     if (code != WEIR_OK)
         return code;
-    learn_times(segment, end, segment_read_created_ns(read), times);
+    code = learn_times(segment, end, segment_read_created_ns(read), times);
+    if (code != WEIR_OK)
+        return code;
     segment_read_counts(read, &counts, NULL);
     pthread_mutex_lock(&spool->lock);
     segment->facts_known = true;

@@ -41,7 +41,11 @@ void keeper_make_spare(struct spool *spool)
     int code = there ? WEIR_OK : spool_path(spool, name, path, &err);
     if (code == WEIR_OK && !there)
         code = evict_for_room(spool, spool->segment_bytes, &err);
+    pthread_mutex_lock(&spool->spare_making);
     if (code == WEIR_OK && !there)
+        code = space_claim(spool, spool->segment_bytes, &err);
+    bool claimed = code == WEIR_OK && !there;
+    if (claimed)
         code = segment_file_create(path, spool->segment_bytes, &file, &err);
     if (file != NULL) {
         pthread_mutex_lock(&spool->spare_lock);
@@ -49,6 +53,9 @@ void keeper_make_spare(struct spool *spool)
         spool->spare = file;
         pthread_mutex_unlock(&spool->spare_lock);
     }
+    if (claimed)
+        space_give(spool, spool->segment_bytes);
+    pthread_mutex_unlock(&spool->spare_making);
     if (code == WEIR_OK) {
         spool_set_state(spool, SPOOL_OK, "");
         return;
@@ -57,6 +64,20 @@ void keeper_make_spare(struct spool *spool)
     uint64_t room = atomic_load(&spool->active_room_pages) * SEGMENT_PAGE;
     if (room < spool->segment_bytes / 8)
         spool_set_state(spool, spool_state_of(code), err.text);
+}
+
+bool keeper_drop_spare(struct spool *spool)
+{
+    pthread_mutex_lock(&spool->spare_making); // one that is being made is waited for
+    pthread_mutex_lock(&spool->spare_lock);
+    bool there = spool->spare != NULL;
+    segment_file_close(spool->spare, NULL);
+    spool->spare = NULL;
+    if (there)
+        unlink(spool->spare_path);
+    pthread_mutex_unlock(&spool->spare_lock);
+    pthread_mutex_unlock(&spool->spare_making);
+    return there;
 }
 
 // One tick's share of zeros for the spare. A failure throws it away: the next probe makes another or says what is wrong.

@@ -154,18 +154,46 @@ void space_count(struct spool *spool)
     pthread_mutex_unlock(&spool->lock);
 }
 
-int space_for(struct spool *spool, uint64_t bytes, struct weir_err *err)
+static int room_for(struct spool *spool, uint64_t bytes, bool claim, struct weir_err *err)
 {
     space_count(spool);
     uint64_t reserve = dead_letters_reserve(spool);
     pthread_mutex_lock(&spool->lock);
-    uint64_t used = spool->used_bytes, free_bytes = spool->disk_free_bytes;
+    uint64_t used = spool->used_bytes + spool->claimed_bytes, free_bytes = spool->disk_free_bytes;
+    bool within = used + bytes + reserve <= spool->max_bytes;
+    if (claim && within && free_bytes >= bytes + SPOOL_DISK_RESERVE)
+        spool->claimed_bytes += bytes;
     pthread_mutex_unlock(&spool->lock);
-    if (used + bytes + reserve > spool->max_bytes)
+    if (!within)
         return weir_fail(err, WEIR_E_FULL, "the spool uses %llu of its %llu bytes: no room for a segment of %llu",
                          (unsigned long long)used, (unsigned long long)spool->max_bytes, (unsigned long long)bytes);
     if (free_bytes < bytes + SPOOL_DISK_RESERVE)
         return weir_fail(err, WEIR_E_FULL, "the disk of %s has %llu bytes left: no room for a segment of %llu",
                          spool->directory, (unsigned long long)free_bytes, (unsigned long long)bytes);
     return WEIR_OK;
+}
+
+int space_for(struct spool *spool, uint64_t bytes, struct weir_err *err)
+{
+    return room_for(spool, bytes, false, err);
+}
+
+int space_claim(struct spool *spool, uint64_t bytes, struct weir_err *err)
+{
+    return room_for(spool, bytes, true, err);
+}
+
+void space_keep(struct spool *spool, uint64_t bytes)
+{
+    pthread_mutex_lock(&spool->lock);
+    spool->claimed_bytes += bytes;
+    pthread_mutex_unlock(&spool->lock);
+}
+
+void space_give(struct spool *spool, uint64_t bytes)
+{
+    pthread_mutex_lock(&spool->lock);
+    assert(spool->claimed_bytes >= bytes);
+    spool->claimed_bytes -= bytes;
+    pthread_mutex_unlock(&spool->lock);
 }

@@ -47,8 +47,9 @@ void spool_destroy(struct spool *spool)
     if (spool->directory_fd >= 0)
         close(spool->directory_fd);
     turn_destroy(&spool->turn);
-    pthread_mutex_t *mutexes[] = {&spool->retention_lock, &spool->lock,       &spool->borders_lock, &spool->lanes_lock,
-                                  &spool->state_lock,     &spool->queue_lock, &spool->keeper_lock,  &spool->spare_lock};
+    pthread_mutex_t *mutexes[] = {&spool->retention_lock, &spool->lock,        &spool->borders_lock, &spool->lanes_lock,
+                                  &spool->state_lock,     &spool->queue_lock,  &spool->keeper_lock,  &spool->spare_lock,
+                                  &spool->spare_making,   &spool->spare_making};
     for (size_t i = 0; i < WEIR_COUNT(mutexes); i++)
         pthread_mutex_destroy(mutexes[i]);
     pthread_cond_destroy(&spool->queue_filled);

@@ -65,8 +65,9 @@ static struct spool *spool_new(const struct spool_options *o)
     atomic_store(&spool->retention_due, true);
     spool->ctx = o->ctx;
     spool->queue_tail = &spool->queue_head;
-    pthread_mutex_t *mutexes[] = {&spool->retention_lock, &spool->lock,       &spool->borders_lock, &spool->lanes_lock,
-                                  &spool->state_lock,     &spool->queue_lock, &spool->keeper_lock,  &spool->spare_lock};
+    pthread_mutex_t *mutexes[] = {&spool->retention_lock, &spool->lock,        &spool->borders_lock, &spool->lanes_lock,
+                                  &spool->state_lock,     &spool->queue_lock,  &spool->keeper_lock,  &spool->spare_lock,
+                                  &spool->spare_making,   &spool->spare_making};
     for (size_t i = 0; i < WEIR_COUNT(mutexes); i++)
         pthread_mutex_init(mutexes[i], NULL);
     pthread_condattr_t monotonic;

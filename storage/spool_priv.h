@@ -2,7 +2,7 @@
 // The spool's inside, shared by the files that make it: spool_open (life), catalog (segments), position (cumulative counts), writer,
 // keeper, lane (ledger), reader, dead_letter, stats. Private to storage.
 //
-// Locks, in the order in which they may be taken: retention_lock, state_lock, lanes_lock, segment.open_lock, turn, spare_lock, lock, then newest.lock
+// Locks, in the order in which they may be taken: retention_lock, state_lock, lanes_lock, segment.open_lock, turn, spare_making, spare_lock, lock, then newest.lock
 // and borders_lock. No lock is held over a callback. `lock` and `lanes_lock` are never held over disk I/O.
 // retention_lock: between the look at which segments there are and what is done about it (removal, replay, a lane that begins at the oldest).
 #ifndef WEIR_STORAGE_SPOOL_PRIV_H
@@ -122,6 +122,7 @@ struct spool {
     _Atomic uint64_t active_room_pages;
     char reason[256];
     uint64_t used_bytes, disk_free_bytes;
+    uint64_t claimed_bytes; // of files that are being made: space_claim
     uint64_t written_pages; // that commits took in segments
     uint64_t other_bytes,
         kept_bytes;       // in used_bytes: files besides segments, state and dead letters; segments that nobody needs
@@ -130,6 +131,7 @@ struct spool {
     _Atomic bool look_wanted;
     uint64_t commits, committed_requests, commit_failures, state_failures;
     struct spool_histogram commit_seconds, requests_per_commit;
+    pthread_mutex_t spare_making; // while the keeper makes one: before spare_lock
     pthread_mutex_t
         spare_lock; // over `spare`, also while the keeper writes to it: from being taken on it is the writer's alone
     struct segment_file *spare; // the next segment, made ahead
@@ -292,6 +294,11 @@ void space_look(struct spool *spool);
 bool space_look_due(struct spool *spool);
 // Whether a file of that size may be made, by the size limit and the file system's free space. WEIR_OK, WEIR_E_FULL.
 int space_for(struct spool *spool, uint64_t bytes, struct weir_err *err);
+// The same, and the room belongs to a file that the caller makes now, until space_give: the keeper and the writer may both be making one, and what has
+// no name in the catalog yet is not counted. space_keep claims without asking, for a file that is there already.
+int space_claim(struct spool *spool, uint64_t bytes, struct weir_err *err);
+void space_keep(struct spool *spool, uint64_t bytes);
+void space_give(struct spool *spool, uint64_t bytes);
 
 // --- reader.c -------------------------------------------------------------------------------------------------------------
 // When the first block of `signal` in [from, end) was received; 0 when there is none that can be read.
@@ -308,6 +315,8 @@ void keeper_wake(struct spool *spool);
 // Whether a file of that size may be made; when eviction is allowed the keeper makes room first. The writer. WEIR_OK, WEIR_E_FULL.
 int keeper_ask_room(struct spool *spool, uint64_t bytes, struct weir_err *err);
 void keeper_make_spare(struct spool *spool);
+// Gives the spare up. False: there was none.
+bool keeper_drop_spare(struct spool *spool);
 
 // --- scrub.c ------------------------------------------------------------------------------------------------------------
 #define SCRUB_BYTES_PER_SECOND (4u * 1024u * 1024u)

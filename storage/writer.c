@@ -61,13 +61,15 @@ static struct block *complete(struct block *chain, size_t n, int code)
     return chain;
 }
 
-// The next segment's file: the spare, or one made here when the keeper is behind or the block is larger than a segment.
+// The next segment's file: the spare, or one made here when the keeper is behind or the block is larger than a segment. Its room is claimed:
+// file->bytes are to be given back once it has a name, or is gone.
 static int take_file(struct spool *spool, uint64_t bytes, struct segment_file **file, char path[SPOOL_PATH_MAX],
                      struct weir_err *err)
 {
     pthread_mutex_lock(&spool->spare_lock);
     *file = spool->spare != NULL && spool->spare->bytes >= bytes ? spool->spare : NULL;
     if (*file != NULL) {
+        space_keep(spool, (*file)->bytes);
         spool->spare = NULL;
         memcpy(path, spool->spare_path, SPOOL_PATH_MAX);
     }
@@ -82,7 +84,16 @@ static int take_file(struct spool *spool, uint64_t bytes, struct segment_file **
     int code = spool_path(spool, name, path, err);
     if (code == WEIR_OK)
         code = keeper_ask_room(spool, bytes, err);
-    return code == WEIR_OK ? segment_file_create(path, bytes, file, err) : code;
+    if (code == WEIR_OK)
+        code = space_claim(spool, bytes, err);
+    if (code == WEIR_E_FULL && keeper_drop_spare(spool)) // too small for this block, and in its way
+        code = space_claim(spool, bytes, err);
+    if (code != WEIR_OK)
+        return code;
+    code = segment_file_create(path, bytes, file, err);
+    if (code != WEIR_OK)
+        space_give(spool, bytes);
+    return code;
 }
 
 static void publish_active(struct spool *spool, struct segment *segment)
@@ -156,7 +167,7 @@ static int name_file(struct spool *spool, struct segment_file *file, const char 
 }
 
 // A new active segment that begins at next_block. As long as there is no file for it, the old one stays for blocks that still fit.
-static int next_segment(struct spool *spool, uint64_t bytes, struct weir_err *err)
+static int begin_segment(struct spool *spool, uint64_t bytes, uint64_t *claimed, struct weir_err *err)
 {
     char temporary[SPOOL_PATH_MAX];
     struct segment_file *file = NULL;
@@ -164,6 +175,7 @@ static int next_segment(struct spool *spool, uint64_t bytes, struct weir_err *er
     struct segment *segment = segment_new(spool, first);
     int code = segment == NULL ? weir_fail(err, WEIR_E_NOMEM, "next segment: out of memory")
                                : take_file(spool, bytes, &file, temporary, err);
+    *claimed = file != NULL ? file->bytes : 0;
     if (code == WEIR_OK)
         code = name_file(spool, file, temporary, first, err);
     if (code != WEIR_OK) {
@@ -184,8 +196,17 @@ static int next_segment(struct spool *spool, uint64_t bytes, struct weir_err *er
         return weir_fail(err, WEIR_E_NOMEM, "next segment: out of memory");
     }
     publish_active(spool, segment);
-    keeper_wake(spool); // to make the next spare
     return WEIR_OK;
+}
+
+static int next_segment(struct spool *spool, uint64_t bytes, struct weir_err *err)
+{
+    uint64_t claimed = 0;
+    int code = begin_segment(spool, bytes, &claimed, err);
+    space_give(spool, claimed); // it is counted by its name now, or gone
+    if (code == WEIR_OK)
+        keeper_wake(spool); // to make the next spare
+    return code;
 }
 
 // When the blocks of the active segment were received, for retention. While they have their values.

@@ -194,10 +194,9 @@ static void compare_spool(struct rig *rig)
     for (uint64_t i = 0; i < stats.first_block && i < rig->m.now.n; i++)
         RIG_CHECK(!model_needed(&rig->m, i), "block %llu is needed, the first one there is %llu", (unsigned long long)i,
                   (unsigned long long)stats.first_block);
-    // The keeper's spare and a segment that is made in a hurry do not know of each other: one segment more, for a moment.
     uint64_t used = rig_directory_bytes(rig->directory);
-    RIG_CHECK(used <= rig->options.max_bytes + RIG_SEGMENT_BYTES, "%llu bytes on disk of at most %llu",
-              (unsigned long long)used, (unsigned long long)rig->options.max_bytes);
+    RIG_CHECK(used <= rig->options.max_bytes, "%llu bytes on disk of at most %llu", (unsigned long long)used,
+              (unsigned long long)rig->options.max_bytes);
     RIG_CHECK(stats.damaged_files == 0, "%u damaged files", stats.damaged_files);
     RIG_CHECK(stats.state == SPOOL_OK || stats.reason[0] != '\0', "not well, and no reason");
     compare_letters(rig, &stats);
