@@ -35,7 +35,7 @@ ARCHIVES := $(B)/libstorage.a $(B)/libnet.a $(B)/libproto.a
 UNITS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BENCHES  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-TOOLS    := $(B)/weir-gen $(B)/weir-sink
+TOOLS    := $(B)/weir-gen $(B)/weir-sink $(B)/weir-chaos
 E2E_TOOLS := $(B)/tests/slow_fdatasync.so $(B)/tests/tools/lanes $(B)/tests/tools/fill
 
 # The targets that `make help` lists. One that is asked for and has no rule is an error then, not "nothing to be done".
@@ -192,7 +192,7 @@ install: $(B)/weir ## install weir and its systemd unit below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's,@PREFIX@,$(PREFIX),g' relay/weir.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
 	install -D -m 0644 relay/weir.example.yaml $(DESTDIR)$(PREFIX)/share/doc/weir/weir.example.yaml
-install-tools: tools ## install weir-gen and weir-sink below PREFIX
+install-tools: tools ## install weir-gen, weir-sink and weir-chaos below PREFIX
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(TOOLS)
 clean: ## remove build/
 	rm -rf build

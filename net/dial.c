@@ -45,6 +45,16 @@ static int resolve(const char *host, const char *port, int flags, struct addrinf
     return getaddrinfo(host, port, &hints, addresses);
 }
 
+static void take_addresses(struct dial *dial, struct addrinfo *addresses)
+{
+    dial->addresses = dial->current = addresses;
+    dial->left = 0;
+    for (const struct addrinfo *at = addresses; at != NULL; at = at->ai_next)
+        dial->left++;
+    for (unsigned i = dial->left > 0 ? dial->turn % dial->left : 0; i > 0; i--)
+        dial->current = dial->current->ai_next;
+}
+
 static void *lookup_thread(void *arg)
 {
     struct dial_lookup *lookup = arg;
@@ -88,7 +98,7 @@ static void on_lookup(struct loop_message *message)
         dial_end(dial);
         return;
     }
-    dial->addresses = dial->current = lookup->addresses;
+    take_addresses(dial, lookup->addresses);
     lookup->addresses = NULL;
     lookup_free(lookup);
     dial_next(dial);
@@ -141,12 +151,12 @@ void dial_start(struct dial *dial)
     char port[8];
     snprintf(port, sizeof(port), "%u", dial->port);
     dial->stage = "name look-up";
-    if (resolve(dial->host, port, AI_NUMERICHOST, &dial->addresses) == 0) {
-        dial->current = dial->addresses;
+    struct addrinfo *addresses = NULL;
+    if (resolve(dial->host, port, AI_NUMERICHOST, &addresses) == 0) {
+        take_addresses(dial, addresses);
         dial_next(dial);
         return;
     }
-    dial->addresses = NULL;
     lookup_start(dial, port);
 }
 
@@ -191,7 +201,8 @@ static void attempt_failed(struct dial *dial, enum client_error error, const cha
     else
         snprintf(dial->text, sizeof(dial->text), "%s %.80s (%s): %.60s", doing, dial->peer, address, reason);
     close_attempt(dial);
-    dial->current = at->ai_next;
+    dial->current = at->ai_next != NULL ? at->ai_next : dial->addresses;
+    dial->left--;
 }
 
 static void on_attempt_timeout(struct loop_timer *timer)
@@ -297,20 +308,18 @@ static int connect_address(struct dial *dial)
 static void dial_next(struct dial *dial)
 {
     dial->stage = "TCP";
-    for (; dial->current != NULL;) {
+    while (dial->left > 0) {
         int error = connect_address(dial);
         if (error == 0)
             break;
         attempt_failed(dial, CLIENT_E_CONNECT, strerror(error));
     }
-    if (dial->current == NULL) {
+    if (dial->left == 0) {
         dial_end(dial);
         return;
     }
-    unsigned left = 0;
-    for (const struct addrinfo *at = dial->current; at != NULL; at = at->ai_next)
-        left++;
     uint64_t now_ns = weir_now_ns();
-    if (left > 1 && dial->deadline_ns > now_ns)
-        loop_timer_set(dial->loop, &dial->attempt, (dial->deadline_ns - now_ns) / 1000000 / left, on_attempt_timeout);
+    if (dial->left > 1 && dial->deadline_ns > now_ns)
+        loop_timer_set(dial->loop, &dial->attempt, (dial->deadline_ns - now_ns) / 1000000 / dial->left,
+                       on_attempt_timeout);
 }

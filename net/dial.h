@@ -23,6 +23,8 @@ struct dial {
     struct loop *loop;
     const char *host; // name, IPv4, or IPv6 without brackets
     uint16_t port;
+    unsigned
+        turn; // of several addresses the one at this place, modulo their number, is tried first, then those behind it
     const char *peer;     // how texts name it
     SSL_CTX *tls;         // NULL: plaintext
     const char *sni;      // with tls
@@ -31,6 +33,7 @@ struct dial {
     // Ours. Zero-initialise.
     struct dial_lookup *lookup;
     struct addrinfo *addresses, *current;
+    unsigned left; // addresses that were not tried yet, the current one included
     struct st_h2o_socket_t *sock;
     struct loop_timer attempt;
     enum client_error error;

@@ -10,9 +10,11 @@
 
 #include <stdio.h>
 
-#define QUIET_MS 30000 // OTLP.md U12: no PING without calls, and seldom
-#define PING_MS  20000
-#define GRACE_MS 2000
+// No PING without calls; the first is always allowed, the next no sooner than gRPC's servers bear it (U12).
+#define QUIET_MS         30000
+#define PING_MS          20000
+#define PING_INTERVAL_MS (5u * 60 * 1000)
+#define GRACE_MS         2000
 
 static struct grpc_client *from_base(const struct client *client)
 {
@@ -61,6 +63,11 @@ static void on_deadline(struct loop_timer *timer)
     client_record_decide(&call->record, CLIENT_E_TIMEOUT, "no answer from %s within %llu ms", call->client->base.peer,
                          timeout_ms);
     grpc_conn_reset(call);
+    // Not a byte since it was sent: the peer may have vanished without a word, and only a new connection tells. It may lead elsewhere, too.
+    if (conn->heard_ns < call->submitted_ns && conn->state == CONN_READY) {
+        call->client->turn++;
+        grpc_client_drain(call->client, conn);
+    }
     grpc_conn_advance(conn);
 }
 
@@ -146,11 +153,17 @@ static uint64_t grpc_connection(const struct client *base)
     return conn != NULL ? conn->number : 0;
 }
 
-void grpc_client_set_keepalive(struct client *base, uint32_t quiet_ms, uint32_t ping_ms)
+void grpc_client_set_keepalive(struct client *base, uint32_t quiet_ms, uint32_t ping_ms, uint32_t ping_interval_ms)
 {
     struct grpc_client *client = from_base(base);
     client->quiet_ms = quiet_ms;
     client->ping_ms = ping_ms;
+    client->ping_interval_ms = ping_interval_ms;
+}
+
+uint32_t grpc_client_ping_interval_ms(const struct client *base)
+{
+    return from_base(base)->ping_interval_ms;
 }
 
 // --- life -----------------------------------------------------------------------------------------------------------
@@ -196,6 +209,7 @@ int client_grpc_new(const struct client_options *options, struct client **out, s
     client->wake.run = on_wake;
     client->quiet_ms = QUIET_MS;
     client->ping_ms = PING_MS;
+    client->ping_interval_ms = PING_INTERVAL_MS;
     int code = client_init(&client->base, &grpc_vtable, options, err);
     if (code == WEIR_OK && options->use_tls)
         code = tls_client_new(&client->base.options, &client->tls, err);

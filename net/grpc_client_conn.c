@@ -54,8 +54,10 @@ void grpc_conn_end(struct grpc_conn *conn, enum client_error error, const char *
     fail_calls(&conn->open, error, text);
     fail_calls(&conn->lingering, error, text);
     // Else a peer that takes connections and ends them unused would be dialled again and again, without a pause.
-    if (!conn->used)
+    if (!conn->used) {
+        client->turn++;
         fail_calls(&client->waiting, error, text);
+    }
     free(conn);
 }
 
@@ -136,7 +138,12 @@ static void on_ping_timer(struct loop_timer *timer)
         loop_timer_set(client->loop, timer, client->quiet_ms - quiet_ms, on_ping_timer);
         return;
     }
-    conn->pinged_ns = now_ns;
+    uint64_t since_ms = conn->last_ping_ns == 0 ? UINT32_MAX : (now_ns - conn->last_ping_ns) / 1000000;
+    if (since_ms < client->ping_interval_ms) {
+        loop_timer_set(client->loop, timer, client->ping_interval_ms - since_ms, on_ping_timer);
+        return;
+    }
+    conn->pinged_ns = conn->last_ping_ns = now_ns;
     if (nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL) != 0)
         conn->out_of_memory = true;
     loop_timer_set(client->loop, timer, client->ping_ms, on_ping_timer);
@@ -223,7 +230,7 @@ static void on_read(h2o_socket_t *sock, const char *err)
 {
     struct grpc_conn *conn = sock->data;
     if (sock->input->size > 0) {
-        conn->received_ns = weir_now_ns();
+        conn->received_ns = conn->heard_ns = weir_now_ns();
         const char *foreign =
             conn->state == CONN_SETTINGS ? foreign_speech(conn, sock->input->bytes, sock->input->size) : NULL;
         ssize_t used = 0;
@@ -290,6 +297,7 @@ bool grpc_conn_open(struct grpc_client *client)
         .host = options->host,
         .port = options->port,
         .peer = client->base.peer,
+        .turn = client->turn,
         .tls = client->tls,
         .sni = options->tls.server_name != NULL ? options->tls.server_name : options->host,
         .deadline_ns = weir_now_ns() + (uint64_t)options->connect_timeout_ms * 1000000,

@@ -27,7 +27,9 @@ struct grpc_client {
     struct grpc_conn *current;  // the one that new calls go to, dialling or ready; NULL: none
     struct grpc_conn *draining; // after GOAWAY: no new calls
     uint64_t connections;       // made so far
-    uint32_t quiet_ms, ping_ms; // so long nothing was received: PING; so long no answer: the connection is dead
+    // So long nothing was received: PING; so long no answer: the connection is dead; so long between two PINGs of a connection (U12).
+    uint32_t quiet_ms, ping_ms, ping_interval_ms;
+    unsigned turn; // of the host's addresses: which is tried first
     struct loop_message wake;
     atomic_bool wake_sent;
     bool woken;
@@ -40,6 +42,7 @@ struct grpc_call {
     struct grpc_conn *conn; // NULL: waiting
     int32_t stream_id;
     struct loop_timer deadline;
+    uint64_t submitted_ns;
     bool grace; // the deadline has passed; the timer now measures how long its bytes may stay stuck in a write
     // The body: what nghttp2 has still to put into frames, and the place up to which frames were gathered.
     size_t unframed;
@@ -66,6 +69,8 @@ struct grpc_conn {
     struct client_link lingering; // closed streams, but the write under way still points into their bodies
     bool got_settings, got_goaway, used, out_of_memory;
     uint64_t received_ns, pinged_ns; // pinged_ns 0: no PING unanswered
+    uint64_t heard_ns;               // when the peer's last bytes came
+    uint64_t last_ping_ns;           // 0: none yet
     char goaway_text[96];
     // One write at a time; batch_done is the last one completed.
     bool writing;
@@ -86,7 +91,8 @@ void grpc_conn_advance(struct grpc_conn *conn);
 void grpc_conn_reset(struct grpc_call *call);
 
 // For tests, which cannot wait for the real values.
-void grpc_client_set_keepalive(struct client *base, uint32_t quiet_ms, uint32_t ping_ms);
+void grpc_client_set_keepalive(struct client *base, uint32_t quiet_ms, uint32_t ping_ms, uint32_t ping_interval_ms);
+uint32_t grpc_client_ping_interval_ms(const struct client *base);
 
 // In grpc_client.c: the call's record goes to the finished ones.
 void grpc_call_finish(struct grpc_call *call);

@@ -129,6 +129,11 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
 static void on_goaway(struct grpc_conn *conn, const nghttp2_goaway *goaway)
 {
     conn->got_goaway = true;
+    static const char too_many[] = "too_many_pings";
+    if (goaway->error_code == NGHTTP2_ENHANCE_YOUR_CALM && goaway->opaque_data_len == sizeof(too_many) - 1 &&
+        memcmp(goaway->opaque_data, too_many, sizeof(too_many) - 1) == 0 &&
+        conn->client->ping_interval_ms < UINT32_MAX / 4) // U12
+        conn->client->ping_interval_ms *= 2;
     char debug[GOAWAY_DEBUG_BYTES + 1] = "";
     size_t len = 0;
     for (size_t i = 0; i < goaway->opaque_data_len && len < GOAWAY_DEBUG_BYTES; i++) {
@@ -273,6 +278,7 @@ bool grpc_stream_submit(struct grpc_conn *conn, struct grpc_call *call)
     }
     call->conn = conn;
     call->stream_id = id;
+    call->submitted_ns = weir_now_ns();
     call->record.call->connection = conn->number;
     client->open_count++;
     client_list_remove(&call->record.link);

@@ -14,6 +14,7 @@ struct http_client {
     struct http_sockets sockets;
     struct client_link waiting, active;
     uint32_t active_count;
+    bool failed;                   // the last request that ended got no answer
     char url_base[300];            // "https://name:4318"
     char host_header[300];         // "host: …"; empty: curl's own
     struct curl_slist *connect_to; // with a server name: where that name really is

@@ -190,7 +190,10 @@ static void set_numbers(struct http_call *call, uint64_t now_ns)
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); // a look-up that was given up must not hold up the others
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);        // a look-up that was given up must not hold up the others
+    curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L); // each new connection asks anew: the name may have moved
+    // curl begins with the first address each time; where that one accepts and says nothing, only another order gets past it.
+    curl_easy_setopt(easy, CURLOPT_DNS_SHUFFLE_ADDRESSES, call->client->failed ? 1L : 0L);
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BUFFER_BYTES);
     size_t len = 0;
     for (size_t i = 0; i < call->record.call->body_count; i++)
@@ -297,6 +300,7 @@ void http_request_decide(struct http_call *call, CURLcode code)
     call->record.call->http_status = (int)status;
     // A peer that refuses a request while it is being sent may end the connection at once: what it said counts all the same.
     bool refused = status >= 400 && call->final_headers && code != CURLE_OPERATION_TIMEDOUT;
+    call->client->failed = code != CURLE_OK && !refused;
     if (code == CURLE_OK || refused)
         client_record_decide(&call->record, CLIENT_OK, "%s", "");
     else

@@ -330,6 +330,7 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
     replay->upstream = upstream;
     snprintf(replay->instance, sizeof(replay->instance), "%s", instance);
     replay->encoding = first_encoding(upstream->compression);
+    replay->export_bytes = upstream->max_request_size_bytes;
     replay->random = seed(instance, upstream->name);
     replay->stats.since_unix_ns = weir_now_unix_ns();
     replay->backlog_news = true;

@@ -262,6 +262,20 @@ static void unreachable(const struct export *export, const struct verdict *verdi
         replay_note_unreachable(replay, verdict);
 }
 
+// A link on which a whole export takes longer than its timeout would get the same one again and again, and deliver nothing.
+static void adapt_size(const struct export *export, const struct verdict *verdict)
+{
+    struct replay *replay = export->replay;
+    uint64_t max = replay->upstream->max_request_size_bytes, size = replay->export_bytes;
+    bool late = (export->call.error == CLIENT_E_TIMEOUT && export->call.bytes_sent) ||
+                (verdict->kind == VERDICT_RETRY && strcmp(verdict->code, "DEADLINE_EXCEEDED") == 0);
+    if (late && export->raw_bytes / 2 < size)
+        size = export->raw_bytes / 2 > EXPORT_BYTES_MIN ? export->raw_bytes / 2 : EXPORT_BYTES_MIN;
+    else if (verdict->kind == VERDICT_DELIVERED && export->raw_bytes > size / 2)
+        size += size / 16;
+    replay->export_bytes = size < max ? size : max;
+}
+
 static void on_done(struct client_call *call)
 {
     struct export *export = call->user;
@@ -269,6 +283,7 @@ static void on_done(struct client_call *call)
     struct replay_lane *lane = export->lane;
     struct verdict verdict = {0};
     judge(export, &verdict);
+    adapt_size(export, &verdict);
     replay->in_flight--;
     lane->in_flight--;
     count_attempt(export, &verdict);

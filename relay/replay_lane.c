@@ -102,7 +102,7 @@ static int read_block(struct replay_lane *lane, uint64_t from, struct block_view
 
 static uint64_t join_bytes_max(const struct export *export)
 {
-    uint64_t bytes = export->replay->upstream->max_request_size_bytes;
+    uint64_t bytes = export->replay->export_bytes;
     return export->too_old && bytes > OLD_LETTER_BYTES_MAX ? OLD_LETTER_BYTES_MAX : bytes;
 }
 
@@ -253,8 +253,7 @@ bool lane_send_next(struct replay_lane *lane)
         lane_bury_old(export);
         return true;
     }
-    bool too_large =
-        export->raw_bytes > lane->replay->upstream->max_request_size_bytes && export->views[0].requests > 1;
+    bool too_large = export->raw_bytes > lane->replay->export_bytes && export->views[0].requests > 1;
     if (!too_large && export->first >= lane->split_until)
         return send_blocks(export);
     if (!lane->split.active)

@@ -20,6 +20,7 @@
 
 #define EXPORT_BLOCKS_MAX  64
 #define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + 8)
+#define EXPORT_BYTES_MIN   (64u * 1024) // an export that is not through in time is made smaller, down to this
 #define SPLIT_DEPTH_MAX    64 // halving 2^32 requests needs 33 entries
 #define SPLIT_TRIES_MAX    10 // of one request whose refusal may pass (U17), before it counts as refused for good
 
@@ -103,6 +104,7 @@ struct replay {
     enum encoding encoding;
     bool encoding_proven; // it was accepted over this connection
     uint64_t encoding_connection;
+    uint64_t export_bytes; // raw, of one export: max_request_size, or less since one was not through in time
     uint64_t random;
     pthread_t thread;
     bool started;

@@ -99,7 +99,7 @@ bool split_send_next(struct replay_lane *lane)
     }
     split->todo_count--;
     uint32_t from = split->todo[split->todo_count].from, to = split->todo[split->todo_count].to;
-    uint64_t max_bytes = lane->replay->upstream->max_request_size_bytes;
+    uint64_t max_bytes = lane->replay->export_bytes;
     while (to - from > 1 && split->offsets[to] - split->offsets[from] > max_bytes) {
         uint32_t middle = from + (to - from) / 2;
         push(split, middle, to);

@@ -179,6 +179,34 @@ class Sink:
         return f"grpc://{self.grpc}" if transport == "grpc" else f"http://{self.http}"
 
 
+class Chaos:
+    """weir-chaos: the network between two others, and how to make it a bad one."""
+
+    def __init__(self, directory, to, name="chaos"):
+        self.process = Process(name, directory, [BUILD / "weir-chaos", "--to", to])
+        wait_for(lambda: self.process.stdout.read_text().endswith("\n") or not self.process.alive(), 10, "weir-chaos is ready")
+        assert self.process.alive(), self.process.log()
+        ready = json.loads(self.process.stdout.read_text())
+        self.address, self.control = ready["address"], ready["control"]
+
+    def _do(self, method, path, form=None):
+        status, _, body = request(self.control, method, path, form)
+        assert status == 200, (path, form, status, body)
+        return body.decode()
+
+    def url(self, transport):
+        return f"{'grpc' if transport == 'grpc' else 'http'}://{self.address}"
+
+    def stats(self):
+        return json.loads(self._do("GET", "/stats"))
+
+    def mode(self, **form):
+        self._do("POST", "/mode", "&".join(f"{key}={value}" for key, value in form.items()))
+
+    def do(self, action):
+        self._do("POST", "/do", f"action={action}")
+
+
 class Weir:
     """The relay: started with a generated configuration, in a spool directory that stays the same across restarts."""
 
@@ -325,7 +353,7 @@ class Box:
 
     def __init__(self, name):
         self.directory = Path(tempfile.mkdtemp(prefix=f"weir-{name[:40]}-", dir=os.environ.get("TMPDIR", "/tmp")))
-        self.weirs, self.sinks, self.gens, self.ports = [], [], [], []
+        self.weirs, self.sinks, self.gens, self.ports, self.chaoses = [], [], [], [], []
         self.closers = []  # called at the end, after the processes
 
     def weir(self, *upstreams, **kwargs):
@@ -338,6 +366,10 @@ class Box:
     def sink(self, **kwargs):
         self.sinks.append(Sink(self.directory, name=f"sink{len(self.sinks)}", **kwargs))
         return self.sinks[-1]
+
+    def chaos(self, to):
+        self.chaoses.append(Chaos(self.directory, to, name=f"chaos{len(self.chaoses)}"))
+        return self.chaoses[-1]
 
     def gen_start(self, target, transport="grpc", **options):
         address = target if isinstance(target, str) else target.address(transport)
@@ -386,8 +418,8 @@ class Box:
             log = weir.process.log() if weir.process else ""
             if any(sign in log for sign in ("Sanitizer", "runtime error:", "Assertion `")):
                 faults.append(f"{weir.name}: a sanitizer or an assertion spoke")
-        for sink in self.sinks:
-            sink.process.kill()
+        for other in self.sinks + self.chaoses:
+            other.process.kill()
         for port in self.ports:
             port.close()
         for closer in self.closers:
