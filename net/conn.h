@@ -34,6 +34,7 @@ struct server_loop {
     struct conn *conns; // doubly linked
     bool paused;
     bool draining, drained;
+    bool said_last; // the last word of the graceful end
     uint8_t *read_scratch,
         *write_scratch; // CONN_READ_BYTES, CONN_WRITE_BYTES: shared, so that idle connections hold none
     struct loop_message drain_message, drained_message;
@@ -46,17 +47,19 @@ struct conn {
     struct server_loop *home;
     struct st_h2o_socket_t *sock; // NULL until its loop has started it
     int fd;
+    struct conn_tls *tls; // NULL: plaintext
     char peer[64];
     struct loop_message start_message;
     struct loop_later later;
-    struct loop_timer write_timer; // a stalled write, then the linger
+    struct loop_timer write_timer; // the handshake, a stalled write, then the linger
     struct weir_buf out;           // what the kernel did not take at once
     size_t lingered_bytes;
     bool want_read; // the type's wish; a paused loop reads nothing all the same
     bool reading;
     bool writing;
     bool lingering;
-    bool eof; // the peer has said its last word
+    bool open; // the type's, which is told nothing before its handshake is done
+    bool eof;  // the peer has said its last word
     bool doomed;
 };
 
@@ -76,6 +79,8 @@ void conn_schedule(struct conn *conn);
 bool conn_write(struct conn *conn, const uint8_t *data, size_t len);
 // Half-closes and throws input away, at most so long: a close with unread input would make the kernel reset, and the peer lose its answer.
 void conn_linger(struct conn *conn, uint32_t linger_ms);
+// The graceful end, for whom it still concerns.
+void conn_drain(struct conn *conn, bool last);
 // Frees it at the end of the turn.
 void conn_doom(struct conn *conn);
 void conn_free(struct conn *conn);
@@ -83,10 +88,16 @@ void conn_free(struct conn *conn);
 // Server's side of it (server.c).
 const struct server_options *server_options_of(const struct server *server);
 void server_conn_closed(struct server_loop *home);
+// NULL: connections of this type are plaintext.
+struct tls_listen *server_tls(const struct server *server, const struct conn_type *type);
+// How long a handshake that begins now may take: less while many are under way, so that those who stall do not keep others out.
+uint32_t server_handshake_ms(struct server *server);
+// Every connection over TLS, once: its handshake is done, or has failed with `why` ("": the peer left; NULL: our own doing).
+void server_handshake_ended(struct conn *conn, const char *why);
 // Takes a freshly accepted socket (listener.c).
 void server_accepted(struct server *server, const struct conn_type *type, int fd, const char *peer);
-// True: tells the accepting loop's listeners (listener_update) when there is room again.
-bool server_full(struct server *server);
+// No more connections of this type for now; the accepting loop's listeners are told (listener_update) when there is room again.
+bool server_full(struct server *server, const struct conn_type *type);
 
 void grpc_exchange_answer(struct exchange *exchange, const struct exchange_answer *answer);
 void http_exchange_answer(struct exchange *exchange, const struct exchange_answer *answer);

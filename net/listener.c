@@ -162,7 +162,7 @@ void listener_start(struct listener *listener, struct loop *loop)
 
 void listener_update(struct listener *listener)
 {
-    set_accepting(listener, listener->retry_timer.due_ns == 0 && !server_full(listener->server));
+    set_accepting(listener, listener->retry_timer.due_ns == 0 && !server_full(listener->server, listener->type));
 }
 
 void listener_close(struct listener *listener)
@@ -183,7 +183,7 @@ static void on_retry(struct loop_timer *timer)
 
 static void take_connections(struct listener *listener, int most)
 {
-    for (int i = 0; i < most && !server_full(listener->server); i++) {
+    for (int i = 0; i < most && !server_full(listener->server, listener->type); i++) {
         struct sockaddr_storage address = {0};
         socklen_t len = sizeof(address);
         int fd = accept4(listener->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);

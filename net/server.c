@@ -15,7 +15,7 @@ struct server {
     struct server_loop *loops;
     struct listener grpc, http;
     size_t next_loop;
-    atomic_uint connections;
+    atomic_uint connections, handshakes;
     atomic_bool room_wanted; // accepting has paused: the next that leaves wakes it
     atomic_bool room_queued; // room_message is under way
     struct loop_message start_message, room_message, shutdown_message;
@@ -35,6 +35,8 @@ static const struct server_limits default_limits = {
     .write_stall_ms = 10000,
     .idle_timeout_ms = 300000,
     .shutdown_ms = 10000,
+    .handshake_timeout_ms = 10000,
+    .handshakes = 256,
 };
 
 static void limits_fill(struct server_limits *limits)
@@ -52,6 +54,8 @@ static void limits_fill(struct server_limits *limits)
     FILL(write_stall_ms);
     FILL(idle_timeout_ms);
     FILL(shutdown_ms);
+    FILL(handshake_timeout_ms);
+    FILL(handshakes);
 #undef FILL
 }
 
@@ -178,6 +182,8 @@ void server_accepted(struct server *server, const struct conn_type *type, int fd
     if (conn == NULL)
         return;
     atomic_fetch_add(&server->connections, 1);
+    if (server_tls(server, type) != NULL)
+        atomic_fetch_add(&server->handshakes, 1);
     if (home == &server->loops[0]) {
         conn_start(conn);
         return;
@@ -186,13 +192,20 @@ void server_accepted(struct server *server, const struct conn_type *type, int fd
     loop_send(home->loop, &conn->start_message);
 }
 
-bool server_full(struct server *server)
+static bool is_full(struct server *server, const struct conn_type *type)
 {
-    if (atomic_load(&server->connections) < server->options.limits.connections)
+    const struct server_limits *limits = &server->options.limits;
+    return atomic_load(&server->connections) >= limits->connections ||
+           (server_tls(server, type) != NULL && atomic_load(&server->handshakes) >= limits->handshakes);
+}
+
+bool server_full(struct server *server, const struct conn_type *type)
+{
+    if (!is_full(server, type))
         return false;
     // Say that we wait before looking again: one that leaves in between either is seen here or sees the flag.
     atomic_store(&server->room_wanted, true);
-    return atomic_load(&server->connections) >= server->options.limits.connections;
+    return is_full(server, type);
 }
 
 static void on_room(struct loop_message *message)
@@ -205,6 +218,15 @@ static void on_room(struct loop_message *message)
     listener_update(&server->http);
 }
 
+static void tell_room(struct server_loop *home)
+{
+    struct server *server = home->server;
+    if (!atomic_exchange(&server->room_wanted, false) || atomic_exchange(&server->room_queued, true))
+        return;
+    server->room_message.run = on_room;
+    loop_send(server->loops[0].loop, &server->room_message);
+}
+
 static void loop_report_drained(struct server_loop *home);
 
 void server_conn_closed(struct server_loop *home)
@@ -214,10 +236,31 @@ void server_conn_closed(struct server_loop *home)
     if (home->draining && home->conns == NULL)
         loop_report_drained(home);
     // After the report: `done` may free the server, but a server with messages under way has not reported from every loop.
-    else if (atomic_exchange(&server->room_wanted, false) && !atomic_exchange(&server->room_queued, true)) {
-        server->room_message.run = on_room;
-        loop_send(server->loops[0].loop, &server->room_message);
-    }
+    else
+        tell_room(home);
+}
+
+// --- handshakes -----------------------------------------------------------------------------------------------------
+
+struct tls_listen *server_tls(const struct server *server, const struct conn_type *type)
+{
+    return type->transport == EXCHANGE_GRPC ? server->options.grpc_tls : server->options.http_tls;
+}
+
+uint32_t server_handshake_ms(struct server *server)
+{
+    const struct server_limits *limits = &server->options.limits;
+    bool many = atomic_load(&server->handshakes) > limits->handshakes / 2;
+    return many ? limits->handshake_timeout_ms / 5 : limits->handshake_timeout_ms;
+}
+
+void server_handshake_ended(struct conn *conn, const char *why)
+{
+    struct server *server = conn->home->server;
+    atomic_fetch_sub(&server->handshakes, 1);
+    if (why != NULL && server->options.handshake_failed != NULL)
+        server->options.handshake_failed(server->options.handshake_ctx, conn->type->transport, conn->peer, why);
+    tell_room(conn->home);
 }
 
 // --- back-pressure --------------------------------------------------------------------------------------------------
@@ -269,9 +312,9 @@ static void loop_report_drained(struct server_loop *home)
 static void on_goaway(struct loop_timer *timer)
 {
     struct server_loop *home = WEIR_CONTAINER_OF(timer, struct server_loop, goaway_timer);
+    home->said_last = true;
     for (struct conn *conn = home->conns; conn != NULL; conn = conn->next)
-        if (!conn->doomed && !conn->lingering)
-            conn->type->drain(conn, true);
+        conn_drain(conn, true);
 }
 
 static void on_hard(struct loop_timer *timer)
@@ -286,8 +329,7 @@ static void on_drain(struct loop_message *message)
     struct server_loop *home = WEIR_CONTAINER_OF(message, struct server_loop, drain_message);
     home->draining = true;
     for (struct conn *conn = home->conns; conn != NULL; conn = conn->next)
-        if (!conn->doomed && !conn->lingering)
-            conn->type->drain(conn, false);
+        conn_drain(conn, false);
     if (home->conns == NULL) {
         loop_report_drained(home);
         return;

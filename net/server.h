@@ -5,6 +5,7 @@
 #define WEIR_NET_SERVER_H
 
 #include "net/exchange.h"
+#include "net/tls.h"
 
 struct server;
 
@@ -14,10 +15,12 @@ struct server_limits {          // 0 takes the default in brackets
     uint32_t header_list_bytes; // [16 KiB]
     uint64_t
         body_bytes; // [64 MiB] on the wire; declared or crossed: answered by `too_large`. UINT64_MAX: no limit here, the handlers have one
-    uint32_t receive_timeout_ms; // [30 s] for one whole request, from its first byte to its last
-    uint32_t write_stall_ms;     // [10 s] a peer that does not read its answers
-    uint32_t idle_timeout_ms;    // [5 min] without a request under way
-    uint32_t shutdown_ms;        // [10 s] after which a graceful end turns hard
+    uint32_t receive_timeout_ms;   // [30 s] for one whole request, from its first byte to its last
+    uint32_t write_stall_ms;       // [10 s] a peer that does not read its answers
+    uint32_t idle_timeout_ms;      // [5 min] without a request under way
+    uint32_t shutdown_ms;          // [10 s] after which a graceful end turns hard
+    uint32_t handshake_timeout_ms; // [10 s] of TLS
+    uint32_t handshakes;           // [256] under way at once; at the limit accepting pauses
 };
 
 struct server_options {
@@ -27,8 +30,12 @@ struct server_options {
     const char *grpc_endpoint; // "0.0.0.0:4317", "[::1]:0", ":4317"; NULL or "off": none
     const char *http_endpoint;
     const char *grpc_setting, *http_setting; // what the user calls the two, for errors; may be NULL
+    struct tls_listen *grpc_tls, *http_tls;  // NULL: plaintext; the caller's, until server_free
     struct server_limits limits;
     struct exchange_handler grpc, http;
+    // A TLS handshake failed; `why` is valid during the call, "" when the peer left in the middle of it. In a loop's thread; may be NULL.
+    void (*handshake_failed)(void *ctx, enum exchange_transport transport, const char *peer, const char *why);
+    void *handshake_ctx;
     // Fills the answer for a body that is larger than limits.body_bytes. The strings must be static. When the length was declared the
     // handler never hears of the request; when the body crossed the limit it gets `gone` first.
     void (*too_large)(enum exchange_transport transport, const struct exchange *exchange,
