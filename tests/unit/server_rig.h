@@ -47,6 +47,8 @@ struct rig {
     atomic_uint begins, ends, gones, answers, held, done;
     _Atomic uint64_t bytes;
     atomic_bool gone_after_answer;
+    atomic_uint handshakes_failed;
+    char handshake_why[200]; // of the last one; with one loop
 };
 
 #define RIG_WAIT(condition)                                                                                            \
@@ -210,7 +212,15 @@ static inline void *rig_thread(void *loop)
     return NULL;
 }
 
-static inline struct rig *rig_new(size_t loops, const struct server_limits *limits)
+static inline void rig_handshake_failed(void *ctx, enum exchange_transport transport, const char *peer, const char *why)
+{
+    struct rig *rig = ctx;
+    snprintf(rig->handshake_why, sizeof(rig->handshake_why), "%s", why);
+    atomic_fetch_add(&rig->handshakes_failed, 1);
+}
+
+static inline struct rig *rig_new_tls(size_t loops, const struct server_limits *limits, struct tls_listen *grpc_tls,
+                                      struct tls_listen *http_tls)
 {
     struct weir_err err = {0};
     struct rig *rig = calloc(1, sizeof(*rig));
@@ -232,6 +242,10 @@ static inline struct rig *rig_new(size_t loops, const struct server_limits *limi
         .http = handler,
         .too_large = rig_too_large,
         .bad_request = rig_bad_request,
+        .grpc_tls = grpc_tls,
+        .http_tls = http_tls,
+        .handshake_failed = rig_handshake_failed,
+        .handshake_ctx = rig,
     };
     if (limits != NULL)
         rig->options.limits = *limits;
@@ -240,6 +254,11 @@ static inline struct rig *rig_new(size_t loops, const struct server_limits *limi
         cr_assert_eq(pthread_create(&rig->loops[i].thread, NULL, rig_thread, list[i]), 0);
     server_start(rig->server);
     return rig;
+}
+
+static inline struct rig *rig_new(size_t loops, const struct server_limits *limits)
+{
+    return rig_new_tls(loops, limits, NULL, NULL);
 }
 
 static inline void rig_on_done(void *ctx)

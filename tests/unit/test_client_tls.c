@@ -1,32 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Both clients over TLS 1.2 and 1.3, with certificates made by the openssl command for this run: a wrong name, a wrong CA and a missing client
+// Both clients over TLS 1.2 and 1.3, with certificates made for this run: a wrong name, a wrong CA and a missing client
 // certificate must be refused, with either version (h2o 2.2.5 alone would take a wrong name under 1.3).
 #include "tests/unit/client_calls.h"
 #include "tests/unit/client_peer_h1.h"
 #include "tests/unit/client_peer_h2.h"
+#include "tests/unit/tls_certs.h"
 
 #include <openssl/err.h>
 #include <sys/wait.h>
 
 TestSuite(client_tls, .timeout = 120);
 
-static char dir[128];
-
-static const char *in_dir(const char *file)
-{
-    static char paths[16][192];
-    static unsigned next;
-    char *path = paths[next++ % 16];
-    snprintf(path, sizeof(paths[0]), "%s/%s", dir, file);
-    return path;
-}
-
 // In the directory, by the shell.
 static void run(const char *command)
 {
     pid_t pid = fork();
     if (pid == 0) {
-        if (chdir(dir) == 0 && freopen("log", "w", stdout) != NULL && dup2(STDOUT_FILENO, STDERR_FILENO) >= 0)
+        if (chdir(certs_dir) == 0 && freopen("log", "w", stdout) != NULL && dup2(STDOUT_FILENO, STDERR_FILENO) >= 0)
             execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
     }
@@ -35,34 +25,9 @@ static void run(const char *command)
     cr_assert_eq(status, 0, "%s", command);
 }
 
-// Writes NAME.crt and NAME.key, signed by CA.
-static void make_cert(const char *name, const char *ca, const char *san)
-{
-    char command[800];
-    snprintf(
-        command, sizeof(command),
-        "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout %s.key -out %s.csr -subj /CN=%s && "
-        "printf 'subjectAltName=%s\\n' >%s.ext && "
-        "openssl x509 -req -in %s.csr -CA %s.crt -CAkey %s.key -CAcreateserial -days 2 -extfile %s.ext -out %s.crt",
-        name, name, name, san, name, name, ca, ca, name, name);
-    run(command);
-}
-
-static void make_ca(const char *name)
-{
-    char command[400];
-    snprintf(command, sizeof(command),
-             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout %s.key -out %s.crt -subj "
-             "/CN=%s -days 2",
-             name, name, name);
-    run(command);
-}
-
 static void setup(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof(dir), "%s/weir-tls-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    cr_assert_not_null(mkdtemp(dir));
+    certs_open();
     make_ca("ca");
     make_ca("other-ca");
     make_cert("name", "ca", "DNS:localhost,DNS:collector.test");
@@ -73,7 +38,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    run("rm -rf \"$PWD\"");
+    certs_close();
 }
 
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
