@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <h2o.h>
 #include <h2o/http1.h>
+#include <openssl/err.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -16,11 +17,13 @@
 
 #include "net/listener.h"
 #include "relay/admin_routes.h"
+#include "relay/log.h"
 
 #define CONNECTIONS_MAX  64
 #define REQUEST_BYTES    (64u * 1024u)
 #define REQUEST_MS       10000 // for a whole request; also how long an idle connection is kept
 #define UNREAD_ANSWER_NS 10000000000u
+#define HANDSHAKE_NS     10000000000u
 #define SAMPLE_MS        1000
 #define STOP_MS          1000
 #define ANY_PORT         65535 // h2o: the host answers whatever port was asked
@@ -29,7 +32,9 @@ struct admin_connection {
     struct admin_connection *prev, *next;
     struct admin *admin;
     h2o_socket_t *sock;
-    uint64_t writing_since_ns; // 0: nothing is being written
+    uint64_t writing_since_ns;   // 0: nothing is being written
+    uint64_t handshake_since_ns; // 0: none is under way
+    SSL_CTX *tls;                // h2o does not hold it itself
 };
 
 struct admin {
@@ -83,11 +88,37 @@ static void on_connection_close(void *data)
     struct admin *admin = connection->admin;
     connection->prev->next = connection->next;
     connection->next->prev = connection->prev;
+    SSL_CTX_free(connection->tls);
     free(connection);
     admin->connection_count--;
     set_accepting(admin, true);
     if (admin->stopping && admin->connection_count == 0)
         loop_stop(admin->loop);
+}
+
+static void serve_connection(struct admin_connection *connection)
+{
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    h2o_http1_accept(&connection->admin->accept, connection->sock, now);
+}
+
+static void on_handshake(h2o_socket_t *sock, const char *err)
+{
+    struct admin_connection *connection = sock->data;
+    static struct log_limit limit = LOG_LIMIT(10000);
+    unsigned long code = ERR_peek_error();
+    const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
+    connection->handshake_since_ns = 0;
+    if (err == NULL) {
+        serve_connection(connection);
+        return;
+    }
+    log_event_limited(reason == NULL ? NULL : &limit, reason == NULL ? LOG_DEBUG : LOG_WARN, "tls_handshake_failed",
+                      "a TLS handshake failed", LOG_STR("transport", "admin"),
+                      LOG_STR("error", reason != NULL ? reason : err));
+    ERR_clear_error();
+    h2o_socket_close(sock);
 }
 
 static void on_acceptable(h2o_socket_t *listening, const char *err)
@@ -114,9 +145,16 @@ static void on_acceptable(h2o_socket_t *listening, const char *err)
     sock->on_close.data = connection;
     if (++admin->connection_count >= CONNECTIONS_MAX)
         set_accepting(admin, false);
-    struct timeval now;
-    gettimeofday(&now, NULL);
-    h2o_http1_accept(&admin->accept, sock, now);
+    struct tls_listen *tls = certificates_of(admin->view.relay->certificates, CERTIFICATE_ADMIN);
+    if (tls == NULL) {
+        serve_connection(connection);
+        return;
+    }
+    connection->tls = tls_listen_context(tls);
+    connection->handshake_since_ns = weir_now_ns();
+    sock->data = connection;
+    ERR_clear_error();
+    h2o_socket_ssl_handshake(sock, connection->tls, NULL, on_handshake);
 }
 
 static void shut_connections(struct admin *admin, int how)
@@ -125,10 +163,12 @@ static void shut_connections(struct admin *admin, int how)
         shutdown(h2o_socket_get_fd(it->sock), how);
 }
 
-// h2o has no timeout for writing: without this, as many peers that do not read as there may be connections would close the port.
+// h2o has no timeout for handshakes and for writing: without this, as many peers that do not read as there may be connections would close the port.
 static void cut_unread_answers(struct admin *admin, uint64_t now_ns)
 {
     for (struct admin_connection *it = admin->connections.next; it != &admin->connections; it = it->next) {
+        if (it->handshake_since_ns != 0 && now_ns - it->handshake_since_ns > HANDSHAKE_NS)
+            shutdown(h2o_socket_get_fd(it->sock), SHUT_RDWR);
         if (!h2o_socket_is_writing(it->sock))
             it->writing_since_ns = 0;
         else if (it->writing_since_ns == 0)

@@ -46,6 +46,13 @@ struct config_target {
     char *base_path; // HTTP: "" or "/base", no "/" at its end: a signal's path is base_path + "/v1/traces"; GRPC: ""
 };
 
+// Of a listener: plaintext unless cert_file is set.
+struct config_listen_tls {
+    char *cert_file, *key_file, *client_ca_file; // "": none
+    enum config_tls_version min_version;
+    uint64_t reload_interval_ms;
+};
+
 struct config_upstream {
     char *name;                    // [a-z0-9._-], unique
     char *endpoint;                // as written; `target` is what to use
@@ -54,6 +61,7 @@ struct config_upstream {
     uint32_t signals; // bit mask: 1u << enum weir_signal
     enum config_compression compression;
     struct config_map headers;
+    char *bearer_token_file; // "": none
     struct {
         char *ca_file, *cert_file, *key_file; // "": none
         char *server_name;                    // "": the endpoint's host
@@ -74,7 +82,9 @@ struct config_upstream {
 struct config {
     struct {
         char *grpc_endpoint, *http_endpoint; // "0.0.0.0:4317", "[::1]:0", ":4317"; "off": none
-        uint64_t max_request_size_bytes;     // on the wire and decompressed
+        struct config_listen_tls grpc_tls, http_tls;
+        char *bearer_token_file;         // "": open to everybody
+        uint64_t max_request_size_bytes; // on the wire and decompressed
         uint32_t max_connections;
         uint32_t workers; // ingest event loops
         uint64_t shutdown_delay_ms;
@@ -98,6 +108,7 @@ struct config {
     struct {
         char *endpoint;   // "off": none
         char *token_file; // "": none
+        struct config_listen_tls tls;
     } admin;
     struct {
         enum log_level level;
@@ -126,6 +137,7 @@ struct config_input {
     const char *const *upstreams;  // --upstream URL: instead of the file's upstreams
     size_t upstream_count;
     const char *spool, *grpc, *http, *admin;
+    bool check_files;        // open the files that are named, and complain about what is wrong with them
     const char *const *sets; // --set KEY=VALUE
     size_t set_count;
     const char *(*env)(const char *name); // NULL: getenv

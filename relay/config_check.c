@@ -160,6 +160,22 @@ static void check_tls(struct config_loader *loader, size_t upstream)
         complain(loader, keys[2], upstream, "needs tls.cert_file");
 }
 
+static void check_listen_tls(struct config_loader *loader, const char *section, const struct config_listen_tls *tls)
+{
+    char cert[64], key[64], ca[64];
+    snprintf(cert, sizeof(cert), "%s.tls.cert_file", section);
+    snprintf(key, sizeof(key), "%s.tls.key_file", section);
+    snprintf(ca, sizeof(ca), "%s.tls.client_ca_file", section);
+    if (!is_right(loader, cert, CONFIG_GLOBAL) || !is_right(loader, key, CONFIG_GLOBAL))
+        return;
+    if (tls->cert_file[0] != '\0' && tls->key_file[0] == '\0')
+        complain(loader, cert, CONFIG_GLOBAL, "needs tls.key_file");
+    else if (tls->key_file[0] != '\0' && tls->cert_file[0] == '\0')
+        complain(loader, key, CONFIG_GLOBAL, "needs tls.cert_file");
+    else if (tls->client_ca_file[0] != '\0' && tls->cert_file[0] == '\0' && is_right(loader, ca, CONFIG_GLOBAL))
+        complain(loader, ca, CONFIG_GLOBAL, "needs tls.cert_file: without TLS nobody shows a certificate");
+}
+
 static void check_retry(struct config_loader *loader, size_t upstream)
 {
     const struct config_upstream *up = &loader->config->upstreams[upstream];
@@ -175,6 +191,9 @@ void config_check(struct config_loader *loader)
     if (loader->code == WEIR_E_NOMEM)
         return;
     check_receiver(loader);
+    check_listen_tls(loader, "receiver.grpc", &loader->config->receiver.grpc_tls);
+    check_listen_tls(loader, "receiver.http", &loader->config->receiver.http_tls);
+    check_listen_tls(loader, "admin", &loader->config->admin.tls);
     check_spool(loader);
     check_retention(loader);
     check_dead_letters(loader);

@@ -15,7 +15,20 @@
 
 #define GLOBAL(key, type, field)   "" key, CONFIG_##type, offsetof(struct config, field)
 #define UPSTREAM(key, type, field) CONFIG_UPSTREAM key, CONFIG_##type, offsetof(struct config_upstream, field)
-#define ORDER_HELP(signal)         "strict: one export at a time, oldest first, or relaxed; for " signal
+// clang-format off
+#define LISTEN_TLS(section, field)                                                                                     \
+    {GLOBAL(section ".tls.cert_file", TEXT, field.cert_file), "", 0, 4096, NULL,                                       \
+     "PEM file of its certificate and chain; empty: no TLS"},                                                          \
+    {GLOBAL(section ".tls.key_file", TEXT, field.key_file), "", 0, 4096, NULL,                                         \
+     "PEM file of the certificate's key"},                                                                             \
+    {GLOBAL(section ".tls.client_ca_file", TEXT, field.client_ca_file), "", 0, 4096, NULL,                             \
+     "PEM file of the authorities that clients' certificates must come from; empty: none is asked for"},               \
+    {GLOBAL(section ".tls.min_version", ENUM, field.min_version), "1.2", 0, 0, tls_versions,                           \
+     "oldest TLS version to speak"},                                                                                   \
+    {GLOBAL(section ".tls.reload_interval", DURATION, field.reload_interval_ms), "1m", 100, D, NULL,                   \
+     "how often the files are looked at for changes; SIGHUP does so at once"}
+// clang-format on
+#define ORDER_HELP(signal) "strict: one export at a time, oldest first, or relaxed; for " signal
 
 const char *const config_type_names[] = {"text", "address", "bool", "duration", "size", "int", "enum", "list", "map"};
 
@@ -34,8 +47,10 @@ static const char *const formats[] = {"text", "json", NULL};
 const struct config_row config_rows[] = {
     {GLOBAL("receiver.grpc.endpoint", LISTEN, receiver.grpc_endpoint), "0.0.0.0:4317", 0, 255, NULL,
      "where OTLP/gRPC is taken; off: nowhere"},
+    LISTEN_TLS("receiver.grpc", receiver.grpc_tls),
     {GLOBAL("receiver.http.endpoint", LISTEN, receiver.http_endpoint), "0.0.0.0:4318", 0, 255, NULL,
      "where OTLP/HTTP is taken; off: nowhere"},
+    LISTEN_TLS("receiver.http", receiver.http_tls),
     {GLOBAL("receiver.max_request_size", SIZE, receiver.max_request_size_bytes), "64MiB", KiB, GiB, NULL,
      "of one request, before and after decompression"},
     {GLOBAL("receiver.max_connections", INT, receiver.max_connections), "1024", 1, 1000000, NULL,
@@ -114,6 +129,7 @@ const struct config_row config_rows[] = {
      "where status, metrics and health are served; off: nowhere"},
     {GLOBAL("admin.token_file", TEXT, admin.token_file), "", 0, 4096, NULL,
      "file of the bearer token that changes need; empty: they are taken from this machine alone"},
+    LISTEN_TLS("admin", admin.tls),
     {GLOBAL("log.level", ENUM, log.level), "info", 0, 0, levels, "the least that is logged"},
     {GLOBAL("log.format", ENUM, log.format), "text", 0, 0, formats, "of log lines on stderr"},
 };

@@ -5,6 +5,7 @@
 #define WEIR_RELAY_H
 
 #include "net/server.h"
+#include "relay/certificates.h"
 #include "relay/config.h"
 #include "relay/ingest.h"
 #include "relay/replay.h"
@@ -21,6 +22,7 @@ struct relay {
     struct ingest **ingests;
     size_t workers;
     struct ingest_budget budget;
+    struct certificates *certificates;
     struct server *server;
     struct replay *replays[CONFIG_MAX_UPSTREAMS]; // one a configured upstream, in the configuration's order
     size_t replay_count;

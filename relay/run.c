@@ -200,6 +200,15 @@ static int make_ingests(struct run *run, struct weir_err *err)
     return WEIR_OK;
 }
 
+static void tell_handshake_failed(void *ctx, enum exchange_transport transport, const char *peer, const char *why)
+{
+    static struct log_limit limit = LOG_LIMIT(10000);
+    bool left = why[0] == '\0'; // as health checks of load balancers do
+    log_event_limited(left ? NULL : &limit, left ? LOG_DEBUG : LOG_WARN, "tls_handshake_failed",
+                      "a TLS handshake failed", LOG_STR("transport", transport == EXCHANGE_GRPC ? "grpc" : "http"),
+                      LOG_STR("peer", peer), LOG_STR("error", left ? "the peer closed the connection" : why));
+}
+
 static int make_server(struct run *run, struct weir_err *err)
 {
     struct relay *relay = &run->relay;
@@ -209,6 +218,9 @@ static int make_server(struct run *run, struct weir_err *err)
         .loop_count = relay->workers,
         .grpc_endpoint = config->receiver.grpc_endpoint,
         .http_endpoint = config->receiver.http_endpoint,
+        .grpc_tls = certificates_of(relay->certificates, CERTIFICATE_GRPC),
+        .http_tls = certificates_of(relay->certificates, CERTIFICATE_HTTP),
+        .handshake_failed = tell_handshake_failed,
         .grpc_setting = "receiver.grpc.endpoint",
         .http_setting = "receiver.http.endpoint",
         .limits = {.connections = config->receiver.max_connections, .body_bytes = UINT64_MAX}, // ingest has the limit
@@ -333,6 +345,7 @@ static void take_down(struct run *run)
         pthread_join(run->threads[i], NULL);
     }
     server_free(relay->server);
+    certificates_close(relay->certificates);
     for (size_t i = 0; i < relay->workers; i++) {
         ingest_free(relay->ingests[i]);
         loop_free(relay->loops[i]);
@@ -353,7 +366,9 @@ int cmd_run(const struct config *config)
     pthread_mutex_init(&run.wake_lock, NULL);
     prepare_process(&run);
 
-    int rc = open_spool(&run, &err);
+    int rc = certificates_open(config, &run.relay.certificates, &err);
+    if (rc == WEIR_OK)
+        rc = open_spool(&run, &err);
     if (rc == WEIR_OK)
         rc = make_replays(&run, &err);
     if (rc == WEIR_OK)
@@ -370,6 +385,7 @@ int cmd_run(const struct config *config)
     lookup_upstreams(config);
     struct spool_watch watch = {0};
     for (int sig = 0; !is_stop(sig); sig = wait_signal(&run, SPOOL_WATCH_MS)) {
+        certificates_look(run.relay.certificates, weir_now_ns(), sig == SIGHUP);
         spool_watch_look(&watch, run.relay.spool, weir_now_ns());
         spool_events_tell(run.events, weir_now_ns(), false);
     }
