@@ -32,6 +32,12 @@ const struct exchange_handler *conn_handler(const struct conn *conn)
     return conn->type->transport == EXCHANGE_GRPC ? &options->grpc : &options->http;
 }
 
+uint64_t conn_age_ms(uint64_t age_ms)
+{
+    uint64_t fifth = age_ms / 5;
+    return age_ms - age_ms / 10 + arc4random_uniform(fifth < UINT32_MAX ? (uint32_t)fifth + 1 : UINT32_MAX);
+}
+
 // --- life -----------------------------------------------------------------------------------------------------------
 
 struct conn *conn_new(struct server_loop *home, const struct conn_type *type, int fd, const char *peer)

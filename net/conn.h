@@ -9,8 +9,8 @@
 
 #define CONN_READ_BYTES   (64u * 1024)
 #define CONN_WRITE_BYTES  (96u * 1024)
-#define CONN_LINGER_BYTES (1024u * 1024) // at most this much is thrown away so that the peer can read the last answer
-#define CONN_LINGER_MS    2000           // behind an answer
+#define CONN_LINGER_BYTES (128u << 20) // at most this much is thrown away so that the peer can read the last answer
+#define CONN_LINGER_MS    2000         // behind an answer
 
 struct conn;
 
@@ -66,6 +66,9 @@ struct conn {
 const struct server_limits *conn_limits(const struct conn *conn);
 const struct exchange_handler *conn_handler(const struct conn *conn);
 
+// An age with its share of chance: nine to eleven tenths of it.
+uint64_t conn_age_ms(uint64_t age_ms);
+
 // In the accepting thread. Takes fd; NULL (fd closed) when memory is out.
 struct conn *conn_new(struct server_loop *home, const struct conn_type *type, int fd, const char *peer);
 // In home's thread.
@@ -101,5 +104,7 @@ bool server_full(struct server *server, const struct conn_type *type);
 
 void grpc_exchange_answer(struct exchange *exchange, const struct exchange_answer *answer);
 void http_exchange_answer(struct exchange *exchange, const struct exchange_answer *answer);
+void grpc_exchange_stream(struct exchange *exchange, const struct exchange_answer *answer);
+void grpc_exchange_stream_put(struct exchange *exchange, struct weir_slice message);
 
 #endif

@@ -19,3 +19,15 @@ void exchange_answer(struct exchange *exchange, const struct exchange_answer *an
     else
         http_exchange_answer(exchange, answer);
 }
+
+void exchange_stream(struct exchange *exchange, const struct exchange_answer *answer)
+{
+    assert(exchange->transport == EXCHANGE_GRPC);
+    grpc_exchange_stream(exchange, answer);
+}
+
+void exchange_stream_put(struct exchange *exchange, struct weir_slice message)
+{
+    assert(exchange->transport == EXCHANGE_GRPC);
+    grpc_exchange_stream_put(exchange, message);
+}

@@ -5,6 +5,7 @@
 //   begin ──> data* ──> end ──> exchange_answer          the usual way
 //     └─────────┴───────┴─────> exchange_answer          early refusal: the rest of the body is thrown away
 //   gone                                                 the client left, or its deadline passed, before the answer
+//   end ──> exchange_stream ──> exchange_stream_put* ──> gone     a streamed answer, HTTP/2 alone
 #ifndef WEIR_NET_EXCHANGE_H
 #define WEIR_NET_EXCHANGE_H
 
@@ -58,5 +59,13 @@ struct exchange_answer {
 };
 // Once an exchange, in its loop's thread; the exchange is invalid afterwards (clear your pointers to it first).
 void exchange_answer(struct exchange *exchange, const struct exchange_answer *answer);
+
+// A streamed answer instead (a gRPC server stream): HEADERS now, and answer->body and each message after it as they come. What is on its
+// way goes out whole; of what waits behind it only the newest message is kept, so that a peer which reads slowly or not at all costs no
+// more than one that reads. Only when the request has ended. The exchange lives until `gone`: the peer left, or its connection ends
+// by its age or by the server's end, where the peer is told UNAVAILABLE.
+#define EXCHANGE_STREAM_MESSAGE_MAX 64 // bytes, gRPC's prefix included
+void exchange_stream(struct exchange *exchange, const struct exchange_answer *answer);
+void exchange_stream_put(struct exchange *exchange, struct weir_slice message);
 
 #endif

@@ -16,6 +16,7 @@
 #define OUTBOUND_ACKS           100  // PING and SETTINGS answers waiting for a peer that does not read
 #define CONTINUATIONS           8    // CVE-2024-28182
 #define OUTBOUND_FRAMES         1000 // behind a write that is stuck: more are not provoked
+#define AGE_NOTICE_MS           200  // between the two GOAWAYs of a connection that is old
 
 static struct grpc_conn *grpc_of(struct conn *conn)
 {
@@ -44,6 +45,8 @@ static int session_new(struct grpc_conn *grpc)
     return rc;
 }
 
+static void on_age(struct loop_timer *timer);
+
 static bool grpc_open(struct conn *conn)
 {
     struct grpc_conn *grpc = grpc_of(conn);
@@ -60,6 +63,8 @@ static bool grpc_open(struct conn *conn)
         nghttp2_session_set_local_window_size(grpc->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW_BYTES) != 0)
         return false;
     grpc_conn_idle_update(grpc);
+    if (limits->grpc_max_age_ms > 0)
+        loop_timer_set(conn->home->loop, &grpc->age_timer, conn_age_ms(limits->grpc_max_age_ms), on_age);
     conn_schedule(conn);
     return true;
 }
@@ -135,6 +140,8 @@ static void grpc_drain(struct conn *conn, bool last)
     struct grpc_conn *grpc = grpc_of(conn);
     int rc;
     grpc->draining = true;
+    if (last)
+        grpc_push_end_all(grpc);
     if (!last)
         rc = nghttp2_submit_shutdown_notice(grpc->session);
     else
@@ -146,12 +153,37 @@ static void grpc_drain(struct conn *conn, bool last)
         conn_schedule(conn);
 }
 
+// A connection that reached its age (G40) ends as all do when the server ends, and what is under way gets its grace.
+static void on_age_grace(struct loop_timer *timer)
+{
+    conn_doom(&WEIR_CONTAINER_OF(timer, struct grpc_conn, age_timer)->conn);
+}
+
+static void on_age_last(struct loop_timer *timer)
+{
+    struct conn *conn = &WEIR_CONTAINER_OF(timer, struct grpc_conn, age_timer)->conn;
+    if (conn->doomed || conn->lingering)
+        return;
+    grpc_drain(conn, true);
+    loop_timer_set(conn->home->loop, timer, conn_limits(conn)->grpc_max_age_grace_ms, on_age_grace);
+}
+
+static void on_age(struct loop_timer *timer)
+{
+    struct grpc_conn *grpc = WEIR_CONTAINER_OF(timer, struct grpc_conn, age_timer);
+    if (grpc->draining || grpc->conn.doomed || grpc->conn.lingering)
+        return;
+    grpc_drain(&grpc->conn, false);
+    loop_timer_set(grpc->conn.home->loop, timer, AGE_NOTICE_MS, on_age_last);
+}
+
 static void grpc_close(struct conn *conn)
 {
     struct grpc_conn *grpc = grpc_of(conn);
     while (grpc->streams != NULL)
         grpc_stream_free(grpc->streams);
     loop_timer_clear(&grpc->idle_timer);
+    loop_timer_clear(&grpc->age_timer);
     nghttp2_session_del(grpc->session);
 }
 

@@ -39,7 +39,7 @@ static struct grpc_stream *stream_new(struct grpc_conn *grpc, int32_t id)
     return stream;
 }
 
-static void stream_gone(struct grpc_stream *stream)
+void grpc_stream_gone(struct grpc_stream *stream)
 {
     if (!stream->live)
         return;
@@ -52,7 +52,7 @@ void grpc_stream_free(struct grpc_stream *stream)
 {
     struct grpc_conn *grpc = stream->conn;
     loop_timer_clear(&stream->timer);
-    stream_gone(stream);
+    grpc_stream_gone(stream);
     if (stream->prev != NULL)
         stream->prev->next = stream->next;
     else
@@ -64,10 +64,11 @@ void grpc_stream_free(struct grpc_stream *stream)
     if (stream->headers != stream->inline_headers)
         free(stream->headers);
     free(stream->answer);
+    free(stream->push);
     free(stream);
 }
 
-static void stream_reset(struct grpc_stream *stream, uint32_t error)
+void grpc_stream_reset(struct grpc_stream *stream, uint32_t error)
 {
     if (nghttp2_submit_rst_stream(stream->conn->session, NGHTTP2_FLAG_NONE, stream->id, error) != 0)
         conn_doom(&stream->conn->conn);
@@ -83,8 +84,8 @@ static void on_receive_timer(struct loop_timer *timer)
         conn_doom(&stream->conn->conn); // in the middle of a header block nothing else can be sent or received
         return;
     }
-    stream_gone(stream);
-    stream_reset(stream, NGHTTP2_CANCEL);
+    grpc_stream_gone(stream);
+    grpc_stream_reset(stream, NGHTTP2_CANCEL);
 }
 
 // --- headers --------------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         stream->header_count >= GRPC_HEADERS_MAX || !header_add(stream, name, name_len, slice)) {
         // The rest of the block must still run through HPACK (G35).
         stream->refused = true;
-        stream_reset(stream, NGHTTP2_FRAME_SIZE_ERROR);
+        grpc_stream_reset(stream, NGHTTP2_FRAME_SIZE_ERROR);
     }
     return 0;
 }
@@ -191,7 +192,7 @@ static void stream_begin(struct grpc_stream *stream)
     // nghttp2 has refused requests without them by now (CONNECT is the exception).
     if (stream->method_at == SIZE_MAX || stream->path_at == SIZE_MAX) {
         stream->refused = true;
-        stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
+        grpc_stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
         return;
     }
     exchange_fill(stream);
@@ -212,7 +213,7 @@ static void stream_data(struct grpc_stream *stream, const uint8_t *data, size_t 
 {
     stream->received_bytes += len;
     if (stream->received_bytes > conn_limits(&stream->conn->conn)->body_bytes) {
-        stream_gone(stream);
+        grpc_stream_gone(stream);
         answer_too_large(stream);
         return;
     }
@@ -272,7 +273,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 
 // --- answers --------------------------------------------------------------------------------------------------------
 
-static nghttp2_nv nv_of(const struct exchange_header *header)
+nghttp2_nv grpc_nv(const struct exchange_header *header)
 {
     return (nghttp2_nv){(uint8_t *)header->name, (uint8_t *)header->value, header->name_len, header->value_len,
                         NGHTTP2_NV_FLAG_NONE};
@@ -302,7 +303,7 @@ static bool answer_keep(struct grpc_stream *stream, const struct exchange_answer
     uint8_t *at = stream->answer + count * sizeof(nghttp2_nv);
     for (size_t i = 0; i < count; i++) {
         nghttp2_nv *nv = &stream->trailers[i];
-        *nv = nv_of(&answer->trailers[i]);
+        *nv = grpc_nv(&answer->trailers[i]);
         uint8_t *name = at;
         at = put(at, nv->name, nv->namelen);
         nv->name = name;
@@ -336,31 +337,42 @@ static ssize_t on_answer_read(nghttp2_session *session, int32_t id, uint8_t *buf
 
 static void on_answer_timer(struct loop_timer *timer)
 {
-    stream_reset(WEIR_CONTAINER_OF(timer, struct grpc_stream, timer), NGHTTP2_CANCEL);
+    grpc_stream_reset(WEIR_CONTAINER_OF(timer, struct grpc_stream, timer), NGHTTP2_CANCEL);
 }
 
-static void stream_answer(struct grpc_stream *stream, const struct exchange_answer *answer)
+void grpc_stream_await_taken(struct grpc_stream *stream)
 {
-    struct grpc_conn *grpc = stream->conn;
+    // The peer's windows may be shut: the socket's own timer would not see that.
+    const struct conn *conn = &stream->conn->conn;
+    loop_timer_set(conn->home->loop, &stream->timer, conn_limits(conn)->write_stall_ms, on_answer_timer);
+}
+
+bool grpc_stream_submit(struct grpc_stream *stream, const struct exchange_answer *answer,
+                        const nghttp2_data_provider *provider)
+{
     nghttp2_nv headers[1 + GRPC_HEADERS_MAX];
     char status[8];
     assert(answer->header_count <= GRPC_HEADERS_MAX && answer->http_status >= 200 && answer->http_status <= 599);
     snprintf(status, sizeof(status), "%d", answer->http_status);
-    headers[0] = nv_of(&(struct exchange_header){":status", 7, status, 3});
+    headers[0] = grpc_nv(&(struct exchange_header){":status", 7, status, 3});
     for (size_t i = 0; i < answer->header_count; i++)
-        headers[1 + i] = nv_of(&answer->headers[i]);
+        headers[1 + i] = grpc_nv(&answer->headers[i]);
+    stream->answered = true;
+    return nghttp2_submit_response(stream->conn->session, stream->id, headers, 1 + answer->header_count, provider) == 0;
+}
+
+static void stream_answer(struct grpc_stream *stream, const struct exchange_answer *answer)
+{
+    nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = on_answer_read};
     stream->live = false;
     stream->answered = true;
-    nghttp2_data_provider provider = {.source.ptr = stream, .read_callback = on_answer_read};
     if (!answer_keep(stream, answer) ||
-        nghttp2_submit_response(grpc->session, stream->id, headers, 1 + answer->header_count,
-                                stream->answer != NULL ? &provider : NULL) != 0) {
-        stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
+        !grpc_stream_submit(stream, answer, stream->answer != NULL ? &provider : NULL)) {
+        grpc_stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
         return;
     }
-    // The peer's windows may be shut: the socket's own timer would not see that.
-    loop_timer_set(grpc->conn.home->loop, &stream->timer, conn_limits(&grpc->conn)->write_stall_ms, on_answer_timer);
-    conn_schedule(&grpc->conn);
+    grpc_stream_await_taken(stream);
+    conn_schedule(&stream->conn->conn);
 }
 
 void grpc_exchange_answer(struct exchange *exchange, const struct exchange_answer *answer)

@@ -73,8 +73,8 @@ void http_answer_send(struct http_conn *http, const struct exchange_answer *answ
 {
     assert(!http->answered && answer->http_status >= 200 && answer->http_status <= 599);
     http->answered = true;
-    if (http->conn.home->draining)
-        http->close_after = true;
+    if (http->conn.home->draining || (http->expires_ns != 0 && weir_now_ns() >= http->expires_ns))
+        http->close_after = true; // never in between: a request might cross the close (P12)
     if (!form(http, answer)) {
         conn_doom(&http->conn);
         return;

@@ -326,6 +326,9 @@ static void http_flush(struct conn *conn)
 
 static bool http_open(struct conn *conn)
 {
+    uint64_t age_ms = conn_limits(conn)->http_max_age_ms;
+    if (age_ms > 0)
+        http_of(conn)->expires_ns = weir_now_ns() + conn_age_ms(age_ms) * 1000000u;
     set_timer(http_of(conn), conn_limits(conn)->idle_timeout_ms);
     return true;
 }

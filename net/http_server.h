@@ -18,6 +18,7 @@ struct http_conn {
     struct conn conn;
     struct exchange exchange;
     enum http_state state;
+    uint64_t expires_ns;     // its age: the answer behind it is the last; 0: none
     struct loop_timer timer; // receiving a request, or idle between two
     struct weir_buf head;    // the request's head, kept for its exchange
     struct exchange_header *headers;

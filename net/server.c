@@ -37,6 +37,7 @@ static const struct server_limits default_limits = {
     .shutdown_ms = 10000,
     .handshake_timeout_ms = 10000,
     .handshakes = 256,
+    .grpc_max_age_grace_ms = 30000,
 };
 
 static void limits_fill(struct server_limits *limits)
@@ -56,6 +57,7 @@ static void limits_fill(struct server_limits *limits)
     FILL(shutdown_ms);
     FILL(handshake_timeout_ms);
     FILL(handshakes);
+    FILL(grpc_max_age_grace_ms);
 #undef FILL
 }
 

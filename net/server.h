@@ -21,6 +21,10 @@ struct server_limits {          // 0 takes the default in brackets
     uint32_t shutdown_ms;          // [10 s] after which a graceful end turns hard
     uint32_t handshake_timeout_ms; // [10 s] of TLS
     uint32_t handshakes;           // [256] under way at once; at the limit accepting pauses
+    // Age of a connection, give or take a tenth, so that those of one moment do not end in one moment; 0: none. HTTP/2 gets GOAWAY twice and
+    // its requests under way the grace [30 s]; HTTP/1.1 gets Connection: close with the next answer.
+    uint64_t grpc_max_age_ms, grpc_max_age_grace_ms;
+    uint64_t http_max_age_ms;
 };
 
 struct server_options {

@@ -4,6 +4,7 @@
 //   /early  answers 503 in begin            /mid    answers 503 at the first byte
 //   /close  as /sink, with close set        /big    as /sink, with a body of RIG_BIG_BYTES
 //   /hold   keeps the exchange until rig_release (one exchange at a time is answered per loop turn, in order)
+//   /watch  answers with a stream that says "0000", and what rig_push has it say; it stays until it is gone
 #ifndef WEIR_TESTS_SERVER_RIG_H
 #define WEIR_TESTS_SERVER_RIG_H
 
@@ -29,6 +30,7 @@ struct rig_request {
     struct exchange *exchange;
     uint64_t bytes, sum;
     char path[32];
+    bool streams;
 };
 struct rig_loop {
     struct rig *rig;
@@ -36,7 +38,8 @@ struct rig_loop {
     pthread_t thread;
     struct rig_request *held, **held_tail;
     struct loop_message message;
-    int command; // 0 release, 1 pause, 2 resume, 3 nothing
+    int command;  // 0 release, 1 pause, 2 resume, 3 nothing, 4 push
+    int from, to; // of a push: every number, in one turn
     atomic_bool busy;
 };
 struct rig {
@@ -156,6 +159,17 @@ static inline void rig_end(void *ctx, struct exchange *exchange)
         *at->held_tail = request;
         at->held_tail = &request->next;
         atomic_fetch_add(&rig->held, 1);
+        return;
+    }
+    if (rig_path_is(request, "/watch")) {
+        const struct exchange_header type = RIG_HEADER("content-type", "application/grpc");
+        const struct exchange_answer answer = {
+            .http_status = 200, .headers = &type, .header_count = 1, .body = {(const uint8_t *)"0000", 4}};
+        request->streams = true;
+        *request->at->held_tail = request;
+        request->at->held_tail = &request->next;
+        atomic_fetch_add(&rig->held, 1);
+        exchange_stream(exchange, &answer);
         return;
     }
     rig_answer(request, 200, "0");
@@ -291,6 +305,12 @@ static inline void rig_on_command(struct loop_message *message)
         server_pause(at->rig->server, at->loop);
     else if (at->command == 2)
         server_resume(at->rig->server, at->loop);
+    for (int n = at->from; at->command == 4 && n <= at->to; n++) {
+        char text[8];
+        snprintf(text, sizeof(text), "%04d", n);
+        for (struct rig_request *request = at->held; request != NULL; request = request->next)
+            exchange_stream_put(request->exchange, (struct weir_slice){(const uint8_t *)text, 4});
+    }
     while (at->command == 0 && at->held != NULL) {
         struct rig_request *request = at->held;
         at->held = request->next;
@@ -317,6 +337,14 @@ static inline void rig_command(struct rig *rig, int command)
 static inline void rig_release(struct rig *rig)
 {
     rig_command(rig, 0);
+}
+static inline void rig_push(struct rig *rig, int from, int to)
+{
+    for (size_t i = 0; i < rig->loop_count; i++) {
+        rig->loops[i].from = from;
+        rig->loops[i].to = to;
+    }
+    rig_command(rig, 4);
 }
 static inline void rig_pause(struct rig *rig)
 {
