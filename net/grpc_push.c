@@ -61,8 +61,8 @@ void grpc_exchange_stream(struct exchange *exchange, const struct exchange_answe
     assert(stream->live && stream->received && stream->push == NULL);
     stream->push = calloc(1, sizeof(*stream->push));
     nghttp2_data_provider provider = {.source.ptr = stream->push, .read_callback = on_push_read};
-    if (stream->push == NULL || !grpc_stream_submit(stream, answer, &provider)) {
-        grpc_stream_reset(stream, NGHTTP2_INTERNAL_ERROR); // `gone` comes when it is out
+    if (stream->push == NULL || !grpc_stream_respond(stream, answer, &provider)) {
+        grpc_stream_rst(stream, NGHTTP2_INTERNAL_ERROR); // `gone` comes when it is out
         return;
     }
     put(stream->push, answer->body);

@@ -56,13 +56,13 @@ void grpc_stream_callbacks(nghttp2_session_callbacks *callbacks);
 void grpc_stream_free(struct grpc_stream *stream);
 // Tells the handler, once, that nobody waits any more.
 void grpc_stream_gone(struct grpc_stream *stream);
-void grpc_stream_reset(struct grpc_stream *stream, uint32_t error);
+void grpc_stream_rst(struct grpc_stream *stream, uint32_t error);
 // So long the peer may take to let the rest of its answer in.
 void grpc_stream_await_taken(struct grpc_stream *stream);
 nghttp2_nv grpc_nv(const struct exchange_header *header);
 // Submits HEADERS; `provider` NULL: with END_STREAM. False: the session cannot.
-bool grpc_stream_submit(struct grpc_stream *stream, const struct exchange_answer *answer,
-                        const nghttp2_data_provider *provider);
+bool grpc_stream_respond(struct grpc_stream *stream, const struct exchange_answer *answer,
+                         const nghttp2_data_provider *provider);
 
 // The connection ends: each streamed answer on it does, too.
 void grpc_push_end_all(struct grpc_conn *grpc);

@@ -68,7 +68,7 @@ void grpc_stream_free(struct grpc_stream *stream)
     free(stream);
 }
 
-void grpc_stream_reset(struct grpc_stream *stream, uint32_t error)
+void grpc_stream_rst(struct grpc_stream *stream, uint32_t error)
 {
     if (nghttp2_submit_rst_stream(stream->conn->session, NGHTTP2_FLAG_NONE, stream->id, error) != 0)
         conn_doom(&stream->conn->conn);
@@ -85,7 +85,7 @@ static void on_receive_timer(struct loop_timer *timer)
         return;
     }
     grpc_stream_gone(stream);
-    grpc_stream_reset(stream, NGHTTP2_CANCEL);
+    grpc_stream_rst(stream, NGHTTP2_CANCEL);
 }
 
 // --- headers --------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         stream->header_count >= GRPC_HEADERS_MAX || !header_add(stream, name, name_len, slice)) {
         // The rest of the block must still run through HPACK (G35).
         stream->refused = true;
-        grpc_stream_reset(stream, NGHTTP2_FRAME_SIZE_ERROR);
+        grpc_stream_rst(stream, NGHTTP2_FRAME_SIZE_ERROR);
     }
     return 0;
 }
@@ -192,7 +192,7 @@ static void stream_begin(struct grpc_stream *stream)
     // nghttp2 has refused requests without them by now (CONNECT is the exception).
     if (stream->method_at == SIZE_MAX || stream->path_at == SIZE_MAX) {
         stream->refused = true;
-        grpc_stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
+        grpc_stream_rst(stream, NGHTTP2_PROTOCOL_ERROR);
         return;
     }
     exchange_fill(stream);
@@ -337,7 +337,7 @@ static ssize_t on_answer_read(nghttp2_session *session, int32_t id, uint8_t *buf
 
 static void on_answer_timer(struct loop_timer *timer)
 {
-    grpc_stream_reset(WEIR_CONTAINER_OF(timer, struct grpc_stream, timer), NGHTTP2_CANCEL);
+    grpc_stream_rst(WEIR_CONTAINER_OF(timer, struct grpc_stream, timer), NGHTTP2_CANCEL);
 }
 
 void grpc_stream_await_taken(struct grpc_stream *stream)
@@ -347,8 +347,8 @@ void grpc_stream_await_taken(struct grpc_stream *stream)
     loop_timer_set(conn->home->loop, &stream->timer, conn_limits(conn)->write_stall_ms, on_answer_timer);
 }
 
-bool grpc_stream_submit(struct grpc_stream *stream, const struct exchange_answer *answer,
-                        const nghttp2_data_provider *provider)
+bool grpc_stream_respond(struct grpc_stream *stream, const struct exchange_answer *answer,
+                         const nghttp2_data_provider *provider)
 {
     nghttp2_nv headers[1 + GRPC_HEADERS_MAX];
     char status[8];
@@ -367,8 +367,8 @@ static void stream_answer(struct grpc_stream *stream, const struct exchange_answ
     stream->live = false;
     stream->answered = true;
     if (!answer_keep(stream, answer) ||
-        !grpc_stream_submit(stream, answer, stream->answer != NULL ? &provider : NULL)) {
-        grpc_stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
+        !grpc_stream_respond(stream, answer, stream->answer != NULL ? &provider : NULL)) {
+        grpc_stream_rst(stream, NGHTTP2_INTERNAL_ERROR);
         return;
     }
     grpc_stream_await_taken(stream);
