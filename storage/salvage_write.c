@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing the new spool. Until the end its files have names that no relay takes for a spool's ("*.unfinished"): a relay refuses a directory
-// with nothing but those. Then all are renamed, the state last.
+// Writing the new spool. Until the end its files have names of their own ("*.unfinished"), and a relay refuses a directory with one of
+// those. When all is durable they are renamed: whenever that ends early, one is left, and the part that has its names is not taken for the whole.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,6 @@
 #include "storage/segment.h"
 #include "storage/spool_priv.h"
 
-#define UNFINISHED      ".unfinished"
 #define BATCH_BYTES     (16u * 1024u * 1024u) // of values in one transaction
 #define BATCH_BLOCKS    1024u
 #define DIRECTORY_SLACK (1024u * 1024u)
@@ -139,7 +138,7 @@ static int begin_segment(struct writing *w, const struct salvage_block *block, s
     snprintf(name, sizeof(name), SPOOL_SEGMENT_NAME, (unsigned long long)block->where.number);
     int code = end_segment(w, err);
     if (code == WEIR_OK)
-        code = path_in(w->to, name, UNFINISHED, w->path, err);
+        code = path_in(w->to, name, SPOOL_UNFINISHED, w->path, err);
     if (code == WEIR_OK)
         code =
             segment_file_create(w->path, least > SALVAGE_SEGMENT_BYTES ? least : SALVAGE_SEGMENT_BYTES, &w->file, err);
@@ -188,7 +187,7 @@ static int write_state(struct writing *w, const struct salvage_plan *plan, struc
         return WEIR_OK;
     struct lane_record *lanes = calloc(inspect->lanes_n + 1, sizeof(*lanes));
     const struct lane_record *list[STATE_LANES_MAX];
-    int code = lanes != NULL ? path_in(w->to, "state.mdb", UNFINISHED, path, err)
+    int code = lanes != NULL ? path_in(w->to, "state.mdb", SPOOL_UNFINISHED, path, err)
                              : weir_fail(err, WEIR_E_NOMEM, "state: out of memory");
     if (code == WEIR_OK)
         code = state_create(path, &state, err);
@@ -209,34 +208,37 @@ static int write_state(struct writing *w, const struct salvage_plan *plan, struc
 
 // --- the whole --------------------------------------------------------------------------------------------------------------------
 
-typedef int (*name_fn)(const char *path, const char *name, struct weir_err *err);
+typedef int (*name_fn)(const char *path, struct weir_err *err);
 
-static int finish_name(const char *path, const char *name, struct weir_err *err)
+static int finish_name(const char *path, struct weir_err *err)
 {
-    (void)name;
     char done[INSPECT_PATH_MAX];
-    snprintf(done, sizeof(done), "%.*s", (int)(strlen(path) - strlen(UNFINISHED)), path);
+    snprintf(done, sizeof(done), "%.*s", (int)(strlen(path) - strlen(SPOOL_UNFINISHED)), path);
     return rename(path, done) == 0 ? WEIR_OK : errno_fail(err, "rename to", done);
 }
 
-static int remove_name(const char *path, const char *name, struct weir_err *err)
+static int remove_name(const char *path, struct weir_err *err)
 {
-    (void)name;
     return unlink(path) == 0 ? WEIR_OK : errno_fail(err, "remove", path);
+}
+
+static int is_finished(const struct dirent *entry)
+{
+    uint64_t first;
+    return strcmp(entry->d_name, "state.mdb") == 0 || strcmp(entry->d_name, "deadletter.mdb") == 0 ||
+           spool_segment_number(entry->d_name, &first);
 }
 
 static int is_unfinished(const struct dirent *entry)
 {
-    size_t len = strlen(entry->d_name), tail = strlen(UNFINISHED);
-    return len > tail && strcmp(entry->d_name + len - tail, UNFINISHED) == 0;
+    return spool_name_unfinished(entry->d_name);
 }
 
-// In order of names: segments come before the state.
-static int each_unfinished(const char *to, name_fn call, struct weir_err *err)
+static int each_name(const char *to, int (*which)(const struct dirent *), name_fn call, struct weir_err *err)
 {
     struct dirent **names;
     char path[INSPECT_PATH_MAX];
-    int n = scandir(to, &names, is_unfinished, alphasort);
+    int n = scandir(to, &names, which, alphasort);
     if (n < 0)
         return errno_fail(err, "read", to);
     int code = WEIR_OK;
@@ -244,7 +246,7 @@ static int each_unfinished(const char *to, name_fn call, struct weir_err *err)
         if (code == WEIR_OK)
             code = path_in(to, names[i]->d_name, "", path, err);
         if (code == WEIR_OK)
-            code = call(path, names[i]->d_name, err);
+            code = call(path, err);
         free(names[i]);
     }
     free(names);
@@ -268,7 +270,7 @@ static int write_all(struct writing *w, const struct salvage_plan *plan, salvage
     int ended = end_segment(w, code == WEIR_OK ? err : NULL);
     code = code == WEIR_OK ? ended : code;
     if (code == WEIR_OK && plan->letters_saved > 0)
-        code = path_in(w->to, "deadletter.mdb", UNFINISHED, path, err);
+        code = path_in(w->to, "deadletter.mdb", SPOOL_UNFINISHED, path, err);
     if (code == WEIR_OK && plan->letters_saved > 0)
         code = salvage_letters_write(w->inspect, path, &w->saved->letters, err);
     if (code == WEIR_OK)
@@ -276,7 +278,7 @@ static int write_all(struct writing *w, const struct salvage_plan *plan, salvage
     if (code == WEIR_OK)
         code = sync_directory(w->to, err);
     if (code == WEIR_OK)
-        code = each_unfinished(w->to, finish_name, err);
+        code = each_name(w->to, is_unfinished, finish_name, err);
     if (code == WEIR_OK)
         code = sync_directory(w->to, err);
     if (code == WEIR_OK && path_in(w->to, "..", "", path, err) == WEIR_OK && realpath(path, place) != NULL)
@@ -298,7 +300,9 @@ int salvage_write(struct inspect *inspect, const struct salvage_plan *plan, cons
     w->made = mkdir(to, 0750) == 0;
     code = w->made || errno == EEXIST ? write_all(w, plan, progress, ctx, err) : errno_fail(err, "make", to);
     if (code != WEIR_OK) {
-        each_unfinished(to, remove_name, NULL);
+        // Those that have their names first: as long as another is there, no relay takes them for a spool.
+        each_name(to, is_finished, remove_name, NULL);
+        each_name(to, is_unfinished, remove_name, NULL);
         if (w->made)
             rmdir(to);
     }

@@ -132,15 +132,22 @@ static int check_filesystem(const struct spool *spool, bool allow_network, struc
 
 struct contents {
     const struct spool *spool;
-    bool ours, others;
+    bool ours, others, unfinished;
     char other[256];
 };
+
+bool spool_name_unfinished(const char *name)
+{
+    size_t len = strlen(name), tail = strlen(SPOOL_UNFINISHED);
+    return len > tail && strcmp(name + len - tail, SPOOL_UNFINISHED) == 0;
+}
 
 static int look_at(void *ctx, const char *name, struct weir_err *err)
 {
     (void)err;
     struct contents *c = ctx;
     uint64_t first;
+    c->unfinished = c->unfinished || spool_name_unfinished(name);
     if (strcmp(name, "LOCK") == 0 || strcmp(name, "state.mdb") == 0 || spool_segment_number(name, &first)) {
         c->ours = true;
     } else if (strcmp(name, "lost+found") != 0) {
@@ -185,6 +192,11 @@ int spool_dir_open(struct spool *spool, const struct spool_options *options, str
     code = spool_dir_each(spool, look_at, &contents, err);
     if (code != WEIR_OK)
         return code;
+    if (contents.unfinished) // it has some of its names, and what has not would be missing
+        return weir_fail(err, WEIR_E_INVALID,
+                         "%s is a spool that was not salvaged to the end: remove it and salvage again, or name another "
+                         "directory",
+                         spool->directory);
     if (contents.others && !contents.ours)
         return weir_fail(err, WEIR_E_INVALID, "%s is not empty and no spool (there is %s): name another directory",
                          spool->directory, contents.other);

@@ -193,6 +193,9 @@ int spool_sync_directory(struct spool *spool, struct weir_err *err);
 int spool_sync_parent(struct spool *spool, struct weir_err *err);
 // Number in a segment's name; false: it is not one.
 bool spool_segment_number(const char *name, uint64_t *first);
+// Whether it is a file that salvaging has not finished: as long as there is one, the directory is no spool.
+#define SPOOL_UNFINISHED ".unfinished"
+bool spool_name_unfinished(const char *name);
 int spool_set_aside(struct spool *spool, const char *name, struct weir_err *err); // to <name>.damaged
 // Opens, checks and locks the directory. Nothing in it is changed but LOCK, and that only by spool_dir_sign.
 int spool_dir_open(struct spool *spool, const struct spool_options *options, struct weir_err *err);

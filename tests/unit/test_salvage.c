@@ -1,12 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // weir spool salvage: what is whole is saved, what is lost is told before and is in the ledger after, and the old spool is as it was.
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include <sys/syscall.h>
+
 #include "inspect_kit.h"
 #include "storage/salvage.h"
+
+// Takes libc's place: a crash at the n-th rename, or one that fails. -1: none.
+static int renames_left = -1;
+static bool rename_fails;
+
+int rename(const char *from, const char *to)
+{
+    if (renames_left >= 0 && renames_left-- == 0) {
+        if (!rename_fails)
+            _exit(7);
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_rename, from, to);
+}
 
 static uint64_t accepted_of(enum weir_signal signal)
 {
@@ -450,5 +468,49 @@ Test(salvage, what_was_made_is_removed_again)
     cr_assert_eq(rmdir(to), 0);
     salvage_plan_free(plan);
     inspect_close(inspect);
+    kit_remove_directory(dir);
+}
+
+static int salvage_until_rename(const char *dir, const char *to, int n, bool fails)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct inspect *inspect;
+        struct salvage_plan *plan;
+        struct salvage_saved saved;
+        if (inspect_open(dir, &inspect, NULL) != WEIR_OK ||
+            salvage_plan_make(inspect, NULL, NULL, &plan, NULL) != WEIR_OK)
+            _exit(99);
+        renames_left = n;
+        rename_fails = fails;
+        _exit(salvage_write(inspect, plan, to, NULL, NULL, &saved, NULL));
+    }
+    int status;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+// It ends among the renames, when part of the files have their names: nobody takes that part for the whole.
+Test(salvage, ended_at_any_rename)
+{
+    char *dir = kit_directory(), to[650];
+    kit_make(dir, NULL);
+    snprintf(to, sizeof(to), "%s.new", dir);
+    struct spool_options options = kit_options(to, 64);
+    struct spool *spool;
+    struct weir_err err = {0};
+    int n = 0;
+    for (; salvage_until_rename(dir, to, n, true) != WEIR_OK; n++) {
+        cr_assert_eq(access(to, F_OK), -1, "rename %d failed, and something stayed", n);
+        cr_assert_eq(salvage_until_rename(dir, to, n, false), 7);
+        cr_assert_eq(spool_open(&options, &spool, NULL, &err), WEIR_E_INVALID, "cut at rename %d", n);
+        cr_assert(n == 0 || strstr(err.text, "not salvaged to the end") != NULL, "%s", err.text);
+        kit_remove_directory(strdup(to));
+    }
+    cr_assert_gt(n, 2); // a segment, dead letters, state
+    cr_assert_eq(spool_open(&options, &spool, NULL, &err), WEIR_OK, "%s", err.text);
+    spool_close(spool);
+    kit_remove_directory(strdup(to));
     kit_remove_directory(dir);
 }
