@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "storage/lmdb_error.h"
@@ -116,6 +117,15 @@ bool file_read_waits(void)
                                                      now - places[i].first_ns < file_read_patience.ns));
     pthread_mutex_unlock(&places_lock);
     return waits;
+}
+
+bool file_read_try_again(unsigned *tries, unsigned most)
+{
+    struct timespec pause = {0, (long)(file_read_patience.ns / file_read_patience.tries) + 1};
+    if ((*tries)++ == most || !file_read_waits())
+        return false;
+    nanosleep(&pause, NULL);
+    return true;
 }
 
 int file_read_at(struct file_read *file, void *out, size_t len, uint64_t offset, struct weir_err *err)

@@ -37,5 +37,8 @@ void file_read_measure(struct file_read *file);
 int file_read_at(struct file_read *file, void *out, size_t len, uint64_t offset, struct weir_err *err);
 // Whether some place has failed that is not given up yet.
 bool file_read_waits(void);
+// For who cannot go on before it is known whether a place is lost: after a WEIR_E_IO waits a little and returns whether to try again, at
+// most so many times. `tries` begins at 0.
+bool file_read_try_again(unsigned *tries, unsigned most);
 
 #endif

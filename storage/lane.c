@@ -2,7 +2,10 @@
 // Lanes and their ledgers. `accepted` comes from the stored blocks' cumulative counts, the other columns from what was settled; what is
 // pending is the difference of marks. All are read under one lock from one "now", so they add up at every moment; intervals and columns
 // are stored in one transaction, so they add up after a crash too.
+#include "storage/file_read.h"
 #include "storage/spool_priv.h"
+
+#define PATIENCE 10u // segments with a bad sector, until each is known to be one
 
 struct mark lane_now(const struct spool_lane *lane)
 {
@@ -165,6 +168,26 @@ static int find_oldest(struct spool *spool, enum weir_signal signal, struct star
     return spool_mark_at(spool, signal, out->next, &out->pieces[0].end);
 }
 
+static int lane_open_from(struct spool *spool, const struct lane_record *wanted, bool from_oldest,
+                          struct spool_lane **out, struct weir_err *err)
+{
+    struct start oldest = {.n = 0};
+    int code = WEIR_OK;
+    pthread_mutex_lock(&spool->retention_lock); // what it begins with stays
+    if (from_oldest) {
+        code = find_oldest(spool, wanted->signal, &oldest);
+        if (code != WEIR_OK)
+            weir_fail(err, code, "a segment cannot be read now");
+    }
+    if (code == WEIR_OK) {
+        pthread_mutex_lock(&spool->lanes_lock);
+        code = lane_open_locked(spool, wanted, &oldest, out, err);
+        pthread_mutex_unlock(&spool->lanes_lock);
+    }
+    pthread_mutex_unlock(&spool->retention_lock);
+    return code;
+}
+
 int spool_lane_open(struct spool *spool, const char *upstream, enum weir_signal signal, enum spool_start start,
                     struct spool_lane **out, struct weir_err *err)
 {
@@ -174,20 +197,11 @@ int spool_lane_open(struct spool *spool, const char *upstream, enum weir_signal 
         return weir_fail(err, WEIR_E_INVALID, "upstream name of %zu bytes: 1 to %u", len, STATE_UPSTREAM_BYTES);
     struct lane_record wanted = {.signal = signal};
     memcpy(wanted.upstream, upstream, len);
-    struct start oldest = {.n = 0};
-    int code = WEIR_OK;
-    pthread_mutex_lock(&spool->retention_lock); // what it begins with stays
-    if (start == SPOOL_START_OLDEST || spool->state_was_lost) {
-        code = find_oldest(spool, signal, &oldest);
-        if (code != WEIR_OK)
-            weir_fail(err, code, "a segment cannot be read now");
-    }
-    if (code == WEIR_OK) {
-        pthread_mutex_lock(&spool->lanes_lock);
-        code = lane_open_locked(spool, &wanted, &oldest, out, err);
-        pthread_mutex_unlock(&spool->lanes_lock);
-    }
-    pthread_mutex_unlock(&spool->retention_lock);
+    unsigned tries = 0;
+    int code;
+    do { // a bad sector in any segment must not keep the relay from starting
+        code = lane_open_from(spool, &wanted, start == SPOOL_START_OLDEST || spool->state_was_lost, out, err);
+    } while (code == WEIR_E_IO && file_read_try_again(&tries, PATIENCE * file_read_patience.tries));
     if (code == WEIR_OK)
         code = state_commit(spool, false, err);
     if (code != WEIR_OK)

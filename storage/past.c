@@ -26,14 +26,20 @@ static int piece_of(struct segment *segment, uint64_t limit, enum weir_signal si
     struct spool_counts counts;
     uint64_t stop = atomic_load(&spool->next_block);
     int code = WEIR_OK;
-    if (!segment_is_active(segment))
+    bool sealed = !segment_is_active(segment);
+    if (sealed)
         code = segment_end(segment, limit, &stop, &counts, NULL);
     stop = stop < limit ? stop : limit;
     *end = *end < stop ? *end : stop;
     if (code != WEIR_OK || from >= *end)
         return code == WEIR_OK || code == WEIR_E_CORRUPT ? WEIR_E_NOT_FOUND : code;
     code = spool_mark_at(spool, signal, from, &out->first);
-    return code == WEIR_OK ? spool_mark_at(spool, signal, *end, &out->end) : code;
+    // Not by the next segment where this one ends: when that is damaged, what it lost would count as this one's.
+    if (code == WEIR_OK && sealed && *end == stop)
+        out->end = mark_of(&counts, signal, stop);
+    else if (code == WEIR_OK)
+        code = spool_mark_at(spool, signal, *end, &out->end);
+    return code;
 }
 
 int past_pieces(struct spool *spool, enum weir_signal signal, struct spool_interval range,
@@ -65,8 +71,8 @@ struct fresh {
     struct interval_sum sum;
 };
 
-// Under lanes_lock: what of the pieces the lane has not pending.
-static void fresh_find(const struct interval_set *set, const struct interval *pieces, size_t n, const struct mark *now,
+// Under lanes_lock: what of the pieces the lane has not pending. False: too many parts.
+static bool fresh_find(const struct interval_set *set, const struct interval *pieces, size_t n, const struct mark *now,
                        struct fresh *out)
 {
     struct interval_set one = {.n = 0};
@@ -75,7 +81,8 @@ static void fresh_find(const struct interval_set *set, const struct interval *pi
         one.n = 0;
         intervals_add(&one, pieces[i].first, pieces[i].end, now, &added);
         for (size_t k = 0; k < set->n; k++)
-            intervals_subtract(&one, set->at[k].first, set->at[k].end, now, &removed);
+            if (!intervals_subtract(&one, set->at[k].first, set->at[k].end, now, &removed))
+                return false;
         for (size_t k = 0; k < one.n; k++) {
             struct interval_sum sum = intervals_overlap(&one, one.at[k].first, one.at[k].end, now);
             if (sum.blocks == 0)
@@ -87,6 +94,7 @@ static void fresh_find(const struct interval_set *set, const struct interval *pi
             out->sum.raw_bytes += sum.raw_bytes;
         }
     }
+    return true;
 }
 
 // Under lanes_lock. False: too many intervals, nothing was added.
@@ -145,10 +153,10 @@ static int replay_locked(struct spool_lane *lane, struct spool_interval range, b
         return weir_fail(err, WEIR_E_IO, "a segment cannot be read now");
     pthread_mutex_lock(&spool->lanes_lock);
     struct mark now = lane_now(lane);
-    fresh_find(&lane->record.set, pieces, n, &now, fresh);
-    bool fits = dry_run || fresh->n == 0 || fresh_add(lane, fresh, &now);
+    bool fits = fresh_find(&lane->record.set, pieces, n, &now, fresh) &&
+                (dry_run || fresh->n == 0 || fresh_add(lane, fresh, &now));
     pthread_mutex_unlock(&spool->lanes_lock);
-    if (fresh->n == 0)
+    if (fits && fresh->n == 0)
         return weir_fail(err, WEIR_E_NOT_FOUND, "no file holds anything of it that is not pending already");
     if (!fits)
         return weir_fail(err, WEIR_E_LIMIT, "the lane would have more than %u intervals: wait until some are delivered",

@@ -109,14 +109,12 @@ static int find_file(void *ctx, const char *name, struct weir_err *err)
 // A place that the disk does not give is tried until it counts as damaged: weir would never start otherwise.
 static int open_patiently(const char *path, uint64_t first, struct segment_read **out, struct weir_err *err)
 {
+    unsigned tries = 0;
     int code;
-    struct timespec pause = {0, (long)(file_read_patience.ns / file_read_patience.tries) + 1};
-    for (unsigned i = 0;; i++) {
+    do {
         code = segment_read_open(path, first, out, err);
-        if (code != WEIR_E_IO || !file_read_waits() || i > 2 * file_read_patience.tries)
-            return code;
-        nanosleep(&pause, NULL);
-    }
+    } while (code == WEIR_E_IO && file_read_try_again(&tries, 2 * file_read_patience.tries));
+    return code;
 }
 
 // Opens the segment that `number` is in, unless it is open or known to be damaged.
