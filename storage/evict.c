@@ -49,7 +49,9 @@ static void gather(struct spool *spool, struct retention_segment *list, size_t n
     uint64_t kept_bytes = 0;
     for (size_t i = 0; i < n; i++)
         list[i] = (struct retention_segment){.needed = spool->lanes_n == 0,
-                                             .received_last_ns = spool->segments[i]->received_last_ns};
+                                             .received_last_ns = spool->segments[i]->received_last_ns,
+                                             .tried = spool->segments[i]->tried_round == spool->retention_round,
+                                             .damaged = spool->segments[i]->damaged};
     for (size_t i = 0; i < spool->lanes_n; i++)
         mark_needed(spool->lanes[i], list, n);
     for (size_t i = 0; i < n; i++) {
@@ -65,10 +67,13 @@ static void gather(struct spool *spool, struct retention_segment *list, size_t n
 }
 
 // The next segment that must go, pinned, and where the one behind it begins.
-static enum retention_why choose(struct spool *spool, bool room_needed, struct segment **out, uint64_t *limit)
+static enum retention_why choose(struct spool *spool, uint64_t room_bytes, struct segment **out, uint64_t *limit)
 {
-    struct retention_limits limits = {spool_unix_ns(spool), spool->max_age_ns, spool->keep_delivered_ns,
-                                      spool->evict_oldest, room_needed};
+    struct retention_limits limits = {.now_ns = spool_unix_ns(spool),
+                                      .max_age_ns = spool->max_age_ns,
+                                      .keep_delivered_ns = spool->keep_delivered_ns,
+                                      .evict_oldest = spool->evict_oldest && space_can_be_made(spool, room_bytes),
+                                      .room_needed = room_bytes > 0};
     pthread_mutex_lock(&spool->lock);
     size_t n = spool->segments_n, which;
     pthread_mutex_unlock(&spool->lock);
@@ -207,19 +212,36 @@ static bool take_out_of_lanes(struct spool *spool, struct segment *segment, uint
     return gone;
 }
 
-// One segment. False: none has to go, or it cannot be done now.
-static bool evict_one(struct spool *spool, bool room_needed)
+// The segment and its loss, durably. False: not now; nothing was lost then, or the next try finishes it.
+static bool remove_segment(struct spool *spool, struct segment *segment, uint64_t limit, enum retention_why why)
+{
+    if (!take_out_of_lanes(spool, segment, limit, why)) {
+        segment->tried_round = spool->retention_round;
+        return false;
+    }
+    if (state_commit(spool, true, NULL) != WEIR_OK)
+        return false;
+    segment_remove_file(segment);
+    return true;
+}
+
+// One segment, for that much room when it is not 0. One that cannot be read, so that its loss could not be counted, is passed over: it must
+// not keep the others. False: none has to go, or it cannot be done now.
+static bool evict_one(struct spool *spool, uint64_t room_bytes)
 {
     struct segment *segment;
     uint64_t limit;
+    bool gone = false, again = true;
     pthread_mutex_lock(&spool->retention_lock);
-    enum retention_why why = choose(spool, room_needed, &segment, &limit);
-    bool gone = why != RETENTION_NONE && take_out_of_lanes(spool, segment, limit, why) &&
-                state_commit(spool, true, NULL) == WEIR_OK;
-    if (gone)
-        segment_remove_file(segment);
-    if (why != RETENTION_NONE)
+    spool->retention_round++;
+    while (!gone && again) {
+        enum retention_why why = choose(spool, room_bytes, &segment, &limit);
+        if (why == RETENTION_NONE)
+            break;
+        gone = remove_segment(spool, segment, limit, why);
+        again = segment->tried_round == spool->retention_round;
         segment_unpin(segment);
+    }
     pthread_mutex_unlock(&spool->retention_lock);
     if (gone)
         lanes_tell_losses(spool);
@@ -263,7 +285,7 @@ static void learn_some(struct spool *spool)
 void evict_due(struct spool *spool)
 {
     learn_some(spool);
-    while (evict_one(spool, false)) {
+    while (evict_one(spool, 0)) {
     }
 }
 
@@ -272,7 +294,7 @@ int evict_for_room(struct spool *spool, uint64_t bytes, struct weir_err *err)
     int code;
     do {
         code = space_for(spool, bytes, err);
-    } while (code == WEIR_E_FULL && evict_one(spool, true));
+    } while (code == WEIR_E_FULL && evict_one(spool, bytes));
     return code;
 }
 

@@ -202,8 +202,8 @@ void *keeper_main(void *arg)
         bool dirty = spool->lanes_dirty;
         pthread_mutex_unlock(&spool->lanes_lock);
         go_on = keeper_wait(spool, dirty || ahead ? SPOOL_STATE_INTERVAL_NS : SPOOL_PROBE_INTERVAL_NS / 2);
+        lanes_settle_again(spool); // before anything goes: what was delivered must not be counted as evicted
         answer_room(spool);
-        lanes_settle_again(spool);
         // How far numbers are used is told once a second and at the end, also when nothing was delivered: should the last segment be
         // lost, the ledger says what it held, and no number is used twice.
         bool second = weir_now_ns() - second_ns >= SPOOL_PROBE_INTERVAL_NS;

@@ -11,6 +11,8 @@ static uint64_t age(uint64_t then_ns, uint64_t now_ns)
 
 static bool goes(const struct retention_segment *segment, const struct retention_limits *limits, enum retention_why why)
 {
+    if (segment->tried)
+        return false;
     switch (why) {
     case RETENTION_PASSED:
         return !segment->needed && age(segment->passed_ns, limits->now_ns) >= limits->keep_delivered_ns;
@@ -18,9 +20,9 @@ static bool goes(const struct retention_segment *segment, const struct retention
         return limits->max_age_ns != 0 && segment->received_last_ns != 0 &&
                age(segment->received_last_ns, limits->now_ns) > limits->max_age_ns;
     case RETENTION_KEPT:
-        return limits->room_needed && !segment->needed;
+        return limits->room_needed && !segment->damaged && !segment->needed;
     case RETENTION_FULL:
-        return limits->room_needed && limits->evict_oldest;
+        return limits->room_needed && !segment->damaged && limits->evict_oldest;
     case RETENTION_NONE:
         break;
     }

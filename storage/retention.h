@@ -11,6 +11,8 @@ struct retention_segment {
     bool needed;               // a lane has a block of it still to deliver, or it is not known whether one has
     uint64_t passed_ns;        // since when nobody needs it, as far as known in this run
     uint64_t received_last_ns; // of its newest block; 0: not known, or it has none
+    bool tried;                // it had to go, and could not now
+    bool damaged;              // its file is kept as *.damaged: that it goes makes no room
 };
 
 struct retention_limits {

@@ -71,10 +71,13 @@ static void segment_give_up(struct segment *segment, bool gone, const char *why)
     // Two threads may find it at once; and one that was unlinked meanwhile is not missed.
     if (!catalog_remove(spool, segment))
         return;
-    bool aside = !gone && spool_set_aside(spool, name, NULL) == WEIR_OK;
+    // Without a number of its own its name is given again, to a file that holds acknowledged data: that must not be set aside in its place.
+    bool reused = spool->writer_started && segment->first >= atomic_load(&spool->next_block);
+    bool aside = !gone && !reused && spool_set_aside(spool, name, NULL) == WEIR_OK;
     pthread_mutex_lock(&spool->lock);
     spool->set_aside += aside;
     spool->aside_files += aside;
+    spool->other_bytes += aside ? segment->disk_bytes : 0; // until the next look at the directory
     pthread_mutex_unlock(&spool->lock);
     atomic_store(&spool->look_wanted, true);
     snprintf(text, sizeof(text), "%s: %.400s. All of its %llu block numbers are lost. %s%s%s", name, why,
@@ -146,6 +149,9 @@ void segment_remove_file(struct segment *segment)
     pthread_mutex_unlock(&spool->lock);
     catalog_remove(spool, segment); // nobody new pins it
     if (damaged) {
+        pthread_mutex_lock(&spool->lock);
+        spool->other_bytes += segment->disk_bytes; // until the next look at the directory: no room was made
+        pthread_mutex_unlock(&spool->lock);
         spool_set_aside(spool, name, NULL); // should that fail, it is found, and passed, at the next start
         atomic_store(&spool->look_wanted, true);
         return;

@@ -148,7 +148,7 @@ void space_count(struct spool *spool)
     pthread_mutex_lock(&spool->lock);
     used += spool->other_bytes;
     for (size_t i = 0; i < spool->segments_n; i++)
-        used += spool->segments[i]->disk_bytes;
+        used += spool->segments[i] != spool->active ? spool->segments[i]->disk_bytes : 0; // it was asked just now
     spool->used_bytes = used;
     spool->disk_free_bytes = free_bytes;
     pthread_mutex_unlock(&spool->lock);
@@ -196,4 +196,16 @@ void space_give(struct spool *spool, uint64_t bytes)
     assert(spool->claimed_bytes >= bytes);
     spool->claimed_bytes -= bytes;
     pthread_mutex_unlock(&spool->lock);
+}
+
+bool space_can_be_made(struct spool *spool, uint64_t bytes)
+{
+    uint64_t reserve = dead_letters_reserve(spool), segments_bytes = 0;
+    pthread_mutex_lock(&spool->lock);
+    for (size_t i = 0; i + 1 < spool->segments_n; i++) // the last one never goes, and a damaged one stays on the disk
+        segments_bytes += spool->segments[i]->damaged ? 0 : spool->segments[i]->disk_bytes;
+    bool can = spool->used_bytes + spool->claimed_bytes + bytes + reserve <= spool->max_bytes + segments_bytes &&
+               spool->disk_free_bytes + segments_bytes >= bytes + SPOOL_DISK_RESERVE;
+    pthread_mutex_unlock(&spool->lock);
+    return can;
 }

@@ -3,7 +3,8 @@
 // keeper, lane (ledger), reader, dead_letter, stats. Private to storage.
 //
 // Locks, in the order in which they may be taken: retention_lock, state_lock, lanes_lock, segment.open_lock, turn, spare_making, spare_lock, lock, then newest.lock
-// and borders_lock. No lock is held over a callback. `lock` and `lanes_lock` are never held over disk I/O.
+// and borders_lock. `lock` and `lanes_lock` are never held over disk I/O, and no lock over a callback but retention_lock, which may be when
+// damage is told.
 // retention_lock: between the look at which segments there are and what is done about it (removal, replay, a lane that begins at the oldest).
 #ifndef WEIR_STORAGE_SPOOL_PRIV_H
 #define WEIR_STORAGE_SPOOL_PRIV_H
@@ -57,6 +58,7 @@ struct segment {
     uint64_t received_first_ns, received_last_ns; // 0: no block. Of the active segment too, once it has one
     uint64_t disk_bytes;                          // 0: not known yet; of a sealed segment it does not change
     uint64_t passed_ns;                           // Unix ns, since when no lane needs it; 0: one does
+    uint64_t tried_round;                         // under retention_lock: of retention, in which it could not go
 };
 
 // Data that left a lane undelivered.
@@ -105,6 +107,7 @@ struct spool {
     uint64_t max_age_ns, keep_delivered_ns;
     uint64_t (*unix_ns)(void);
     pthread_mutex_t retention_lock;
+    uint64_t retention_round;   // under retention_lock
     uint64_t learn_from;        // the keeper's
     _Atomic bool retention_due; // lanes moved, or segments changed, since it was last looked
 
@@ -278,7 +281,8 @@ int segment_learn(struct segment *segment, uint64_t limit, struct weir_err *err)
 // --- evict.c ------------------------------------------------------------------------------------------------------------------
 // Removes what retention says must go. The keeper, or the opener before there is one.
 void evict_due(struct spool *spool);
-// Removes segments until `bytes` more fit, if that is allowed. WEIR_OK: they fit. WEIR_E_FULL.
+// Removes segments until `bytes` more fit, if that is allowed. WEIR_OK: they fit. WEIR_E_FULL. Nothing is lost in vain: when even all of
+// them would not be enough, what somebody needs stays.
 int evict_for_room(struct spool *spool, uint64_t bytes, struct weir_err *err);
 // Asks the writer to begin a new segment when the last one has grown too old to be evicted in time.
 void evict_begin_new(struct spool *spool);
@@ -302,6 +306,8 @@ int space_for(struct spool *spool, uint64_t bytes, struct weir_err *err);
 int space_claim(struct spool *spool, uint64_t bytes, struct weir_err *err);
 void space_keep(struct spool *spool, uint64_t bytes);
 void space_give(struct spool *spool, uint64_t bytes);
+// Whether it might be made if segments went: what else lies in the directory, and on the disk, leaves so much.
+bool space_can_be_made(struct spool *spool, uint64_t bytes);
 
 // --- reader.c -------------------------------------------------------------------------------------------------------------
 // When the first block of `signal` in [from, end) was received; 0 when there is none that can be read.

@@ -99,6 +99,8 @@ static int take_file(struct spool *spool, uint64_t bytes, struct segment_file **
 static void publish_active(struct spool *spool, struct segment *segment)
 {
     pthread_mutex_lock(&spool->lock);
+    if (spool->active != NULL)
+        spool->active->disk_bytes = 0; // sealed: it is another than when somebody asked last
     spool->active = segment;
     pthread_mutex_unlock(&spool->lock);
     struct segment_file *file = segment != NULL ? segment->file : NULL;
