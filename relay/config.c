@@ -149,7 +149,7 @@ static void upstream_free(struct config_upstream *upstream)
     for (size_t i = 0; i < CONFIG_ROWS; i++)
         if (config_row_is_upstream(&config_rows[i]))
             config_value_free(&config_rows[i], (char *)upstream + config_rows[i].offset);
-    config_target_free(&upstream->target);
+    config_targets_free(upstream);
     *upstream = (struct config_upstream){0};
 }
 

@@ -12,6 +12,7 @@
 
 #define CONFIG_MAX_UPSTREAMS 32
 #define CONFIG_MAX_HEADERS   64
+#define CONFIG_MAX_ENDPOINTS 8  // of one upstream
 #define CONFIG_MAX_NAME      64 // characters of an upstream's name
 #define CONFIG_MAX_ERRORS    50 // reported at once
 
@@ -39,6 +40,7 @@ struct config_map {
 
 // An upstream's endpoint, taken apart (U18, U19).
 struct config_target {
+    char *text; // as written
     char *host; // name, IPv4, or IPv6 without brackets
     uint16_t port;
     bool use_tls;
@@ -55,9 +57,12 @@ struct config_listen_tls {
 
 struct config_upstream {
     char *name;                    // [a-z0-9._-], unique
-    char *endpoint;                // as written; `target` is what to use
+    char *endpoint;                // as written, several joined by commas; the targets are what to use
     enum config_protocol protocol; // as written; AUTO: by the endpoint's scheme and port
-    struct config_target target;
+    struct config_target target;   // the first, or only one
+    struct config_target
+        alternates[CONFIG_MAX_ENDPOINTS - 1]; // tried in order when those before failed; same protocol, same use of TLS
+    size_t alternate_count;
     uint32_t signals; // bit mask: 1u << enum weir_signal
     enum config_compression compression;
     struct config_map headers;

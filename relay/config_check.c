@@ -131,7 +131,7 @@ static void check_endpoint(struct config_loader *loader, size_t upstream)
         return;
     if (up->endpoint == NULL)
         complain(loader, key, upstream, "is missing");
-    else if (config_target_parse(up->endpoint, up->protocol, &up->target, &err) != WEIR_OK)
+    else if (config_targets_parse(up, &err) != WEIR_OK)
         complain(loader, key, upstream, "%s", err.text);
 }
 

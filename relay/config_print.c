@@ -45,6 +45,24 @@ static void print_map(FILE *out, const struct config_map *map, int indent)
     }
 }
 
+// One as it is, several as a list.
+static void print_urls(FILE *out, const char *urls)
+{
+    bool several = strchr(urls, ',') != NULL;
+    fputs(several ? " [" : " ", out);
+    for (bool first = true; *urls != '\0' || first; first = false) {
+        size_t len = strcspn(urls, ",");
+        char *url = strndup(urls, len);
+        if (!first)
+            fputs(", ", out);
+        print_quoted(out, url != NULL ? url : "", true);
+        free(url);
+        urls += len + (urls[len] == ',');
+    }
+    if (several)
+        fputc(']', out);
+}
+
 static void print_flags(FILE *out, const struct config_row *row, uint32_t flags)
 {
     const char *separator = "";
@@ -94,6 +112,9 @@ static void print_value(FILE *out, const struct config_row *row, const void *fie
         break;
     case CONFIG_FLAGS:
         print_flags(out, row, *(const uint32_t *)field);
+        break;
+    case CONFIG_URLS:
+        print_urls(out, *(char *const *)field);
         break;
     case CONFIG_MAP:
         print_map(out, field, indent);

@@ -30,7 +30,8 @@
 // clang-format on
 #define ORDER_HELP(signal) "strict: one export at a time, oldest first, or relaxed; for " signal
 
-const char *const config_type_names[] = {"text", "address", "bool", "duration", "size", "int", "enum", "list", "map"};
+const char *const config_type_names[] = {"text", "address", "bool", "duration", "size",
+                                         "int",  "enum",    "list", "map",      "text"};
 
 static const char *const utf8s[] = {"refuse", "pass", NULL};
 static const char *const protocols[] = {"auto", "grpc", "http/protobuf", NULL};
@@ -81,8 +82,8 @@ const struct config_row config_rows[] = {
 
     {UPSTREAM("name", TEXT, name), NULL, 1, CONFIG_MAX_NAME, NULL,
      "under which the spool keeps what is still to be delivered: a-z 0-9 . _ -"},
-    {UPSTREAM("endpoint", TEXT, endpoint), NULL, 1, 2048, NULL,
-     "grpc://host:4317, grpcs://, http://host:4318[/base] or https://"},
+    {UPSTREAM("endpoint", URLS, endpoint), NULL, 1, 2048, NULL,
+     "grpc://host:4317, grpcs://, http://host:4318[/base] or https://; a list is tried in order"},
     {UPSTREAM("protocol", ENUM, protocol), "auto", 0, 0, protocols,
      "auto: by the endpoint's scheme; http(s)://host:4317 without a path means grpc"},
     {UPSTREAM("signals", FLAGS, signals), "traces,metrics,logs,profiles", 0, 0, signals,

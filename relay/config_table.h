@@ -17,6 +17,7 @@ enum config_type {
     CONFIG_ENUM,     // an enum whose values index `choices`
     CONFIG_FLAGS,    // uint32_t, bit i is choices[i]; in YAML a list
     CONFIG_MAP,      // struct config_map
+    CONFIG_URLS,     // char *, joined by commas; in YAML one, or a list
 };
 
 struct config_row {
@@ -58,6 +59,9 @@ int config_flags_add(const struct config_row *row, uint32_t *flags, const char *
 int config_map_set(struct config_map *map, const char *name, const char *value, struct weir_err *err);
 // "off", or host:port whose port may be 0; the host may be missing. (config_target.c)
 int config_listen_check(const char *text, struct weir_err *err);
+// Takes an upstream's endpoints apart. WEIR_E_INVALID, WEIR_E_NOMEM; the targets are then the caller's to free all the same. (config_target.c)
+int config_targets_parse(struct config_upstream *upstream, struct weir_err *err);
+void config_targets_free(struct config_upstream *upstream);
 // A row's bounds for people: "1 to 64", "10ms to 1h"; "" when it has none.
 const char *config_row_bounds(const struct config_row *row, char *out, size_t out_size);
 

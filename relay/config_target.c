@@ -196,13 +196,14 @@ int config_target_parse(const char *endpoint, enum config_protocol protocol, str
     while (pieces.path_len > 0 && pieces.path[pieces.path_len - 1] == '/')
         pieces.path_len--;
     struct config_target target = {
+        .text = strdup(endpoint),
         .host = strndup(pieces.host, pieces.host_len),
         .port = port,
         .use_tls = scheme->use_tls,
         .protocol = protocol_choose(protocol, scheme, port, pieces.path_len > 0),
         .base_path = strndup(pieces.path, pieces.path_len),
     };
-    if (target.host == NULL || target.base_path == NULL)
+    if (target.text == NULL || target.host == NULL || target.base_path == NULL)
         result = weir_fail(err, WEIR_E_NOMEM, "out of memory");
     else if (target.protocol == CONFIG_PROTOCOL_GRPC && pieces.path_len > 0)
         result = weir_fail(err, WEIR_E_INVALID, SHOWN " has a path, but gRPC has none", endpoint);
@@ -218,7 +219,51 @@ int config_target_parse(const char *endpoint, enum config_protocol protocol, str
 
 void config_target_free(struct config_target *target)
 {
+    free(target->text);
     free(target->host);
     free(target->base_path);
     *target = (struct config_target){0};
+}
+
+// --- several -------------------------------------------------------------------------------------------------------------
+
+void config_targets_free(struct config_upstream *upstream)
+{
+    config_target_free(&upstream->target);
+    while (upstream->alternate_count > 0)
+        config_target_free(&upstream->alternates[--upstream->alternate_count]);
+}
+
+static int add_target(struct config_upstream *upstream, const char *endpoint, struct weir_err *err)
+{
+    struct config_target *first = &upstream->target;
+    if (first->host == NULL)
+        return config_target_parse(endpoint, upstream->protocol, first, err);
+    if (upstream->alternate_count + 1 == CONFIG_MAX_ENDPOINTS)
+        return weir_fail(err, WEIR_E_INVALID, "more than %d endpoints", CONFIG_MAX_ENDPOINTS);
+    struct config_target *target = &upstream->alternates[upstream->alternate_count];
+    int result = config_target_parse(endpoint, upstream->protocol, target, err);
+    if (result != WEIR_OK)
+        return result;
+    upstream->alternate_count++;
+    if (target->protocol != first->protocol || target->use_tls != first->use_tls)
+        return weir_fail(err, WEIR_E_INVALID,
+                         SHOWN " speaks another protocol than '%.80s': all of a list must have the same scheme",
+                         endpoint, first->text);
+    return WEIR_OK;
+}
+
+int config_targets_parse(struct config_upstream *upstream, struct weir_err *err)
+{
+    char *copy = strdup(upstream->endpoint), *rest = copy, *part;
+    if (copy == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    int result = WEIR_OK;
+    while (result == WEIR_OK && (part = strsep(&rest, ",")) != NULL) {
+        part += strspn(part, " ");
+        part[strcspn(part, " ")] = '\0';
+        result = add_target(upstream, part, err);
+    }
+    free(copy);
+    return result;
 }

@@ -333,6 +333,7 @@ int config_value_parse(const struct config_row *row, void *field, const char *te
         [CONFIG_TEXT] = text_parse,       [CONFIG_LISTEN] = text_parse, [CONFIG_BOOL] = bool_parse,
         [CONFIG_DURATION] = number_parse, [CONFIG_SIZE] = number_parse, [CONFIG_INT] = number_parse,
         [CONFIG_ENUM] = enum_parse,       [CONFIG_FLAGS] = flags_parse, [CONFIG_MAP] = map_parse,
+        [CONFIG_URLS] = text_parse,
     };
     assert((size_t)row->type < WEIR_COUNT(parsers));
     return parsers[row->type](row, field, text, err);
@@ -340,7 +341,7 @@ int config_value_parse(const struct config_row *row, void *field, const char *te
 
 void config_value_free(const struct config_row *row, void *field)
 {
-    if (row->type == CONFIG_TEXT || row->type == CONFIG_LISTEN) {
+    if (row->type == CONFIG_TEXT || row->type == CONFIG_LISTEN || row->type == CONFIG_URLS) {
         free(*(char **)field);
         *(char **)field = NULL;
     } else if (row->type == CONFIG_MAP) {

@@ -107,6 +107,33 @@ static void bind_flags(struct binder *binder, const struct config_row *row, size
     *(uint32_t *)config_row_field(row, binder->loader->config, upstream) = flags;
 }
 
+// Adds ",text", or "text" when it is the first. False: no memory.
+static bool join_url(struct weir_buf *joined, const char *text)
+{
+    return (joined->len == 0 || weir_buf_append(joined, ",", 1)) && weir_buf_append(joined, text, strlen(text));
+}
+
+static void bind_urls(struct binder *binder, const struct config_row *row, size_t upstream, const yaml_node_t *node)
+{
+    struct config_place place = place_at(binder, &node->start_mark);
+    struct weir_buf joined = {0};
+    bool good = true;
+    if (node->type != YAML_SEQUENCE_NODE) {
+        bind_scalar(binder, row, upstream, node);
+        return;
+    }
+    yaml_node_item_t *item = node->data.sequence.items.start;
+    // The one too many is complained about when they are taken apart.
+    for (size_t i = 0; item < node->data.sequence.items.top && i <= CONFIG_MAX_ENDPOINTS && good; item++, i++) {
+        char *text = value_text(binder, row, upstream, yaml_document_get_node(binder->document, *item));
+        good = text != NULL && join_url(&joined, text);
+        free(text);
+    }
+    if (good && weir_buf_append(&joined, "", 1))
+        config_assign(binder->loader, row, upstream, (const char *)joined.data, &place);
+    weir_buf_free(&joined);
+}
+
 // The key of a pair, checked against those before it; NULL after a complaint. `where` names the mapping for messages.
 static const char *pair_key(struct binder *binder, const yaml_node_t *mapping, const yaml_node_pair_t *pair,
                             const char *where)
@@ -178,6 +205,8 @@ static void bind_value(struct binder *binder, const struct config_row *row, size
 {
     if (row->type == CONFIG_FLAGS)
         bind_flags(binder, row, upstream, node);
+    else if (row->type == CONFIG_URLS)
+        bind_urls(binder, row, upstream, node);
     else if (row->type == CONFIG_MAP)
         bind_map(binder, row, upstream, node);
     else

@@ -36,14 +36,15 @@ static void *look_up(void *arg)
     return NULL;
 }
 
-static void start(const struct config_upstream *upstream, const pthread_attr_t *detached)
+static void start(const struct config_upstream *upstream, const struct config_target *target,
+                  const pthread_attr_t *detached)
 {
     struct lookup *lookup = calloc(1, sizeof(*lookup));
     pthread_t thread;
     if (lookup == NULL)
         return;
     lookup->upstream = strdup(upstream->name);
-    lookup->host = strdup(upstream->target.host);
+    lookup->host = strdup(target->host);
     if (lookup->upstream == NULL || lookup->host == NULL || pthread_create(&thread, detached, look_up, lookup) != 0)
         lookup_free(lookup);
 }
@@ -54,6 +55,8 @@ void lookup_upstreams(const struct config *config)
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     for (size_t i = 0; i < config->upstream_count; i++)
-        start(&config->upstreams[i], &detached);
+        for (size_t j = 0; j <= config->upstreams[i].alternate_count; j++)
+            start(&config->upstreams[i],
+                  j == 0 ? &config->upstreams[i].target : &config->upstreams[i].alternates[j - 1], &detached);
     pthread_attr_destroy(&detached);
 }

@@ -219,6 +219,8 @@ static void start_exports(struct replay *replay)
 {
     uint64_t now_ns = weir_now_ns();
     replay->turn++;
+    if (!endpoint_turn(replay))
+        return;
     // One export of each lane in turn, so that none starves the others.
     for (bool more = true; more;) {
         more = false;
@@ -254,35 +256,43 @@ static void *worker(void *arg)
                 replay->lanes[i].look_again = true;
         start_exports(replay);
         replay_update_state(replay);
-        client_poll(replay->client, atomic_load(&replay->woken) ? 0 : poll_timeout_ms(replay));
+        endpoints_poll(replay, atomic_load(&replay->woken) ? 0 : poll_timeout_ms(replay));
     }
     while (replay->in_flight > 0 && weir_now_ns() < replay->stop_deadline_ns)
-        client_poll(replay->client, 50);
+        endpoints_poll(replay, 50);
     return NULL; // what is left is cancelled by replay_free: until then others may still wake the client
+}
+
+// All of them: which one it polls is the worker's own affair.
+static void wake_worker(struct replay *replay)
+{
+    for (size_t i = 0; i < replay->endpoints.count; i++)
+        client_wake(replay->endpoints.clients[i]);
 }
 
 void replay_wake(struct replay *replay)
 {
     if (!atomic_exchange(&replay->woken, true))
-        client_wake(replay->client);
+        wake_worker(replay);
 }
 
 void replay_look_again(struct replay *replay)
 {
     atomic_store(&replay->look_again, true);
     atomic_store(&replay->woken, true);
-    client_wake(replay->client);
+    wake_worker(replay);
 }
 
 // --- life ----------------------------------------------------------------------------------------------------------------------
 
-static int make_client(struct replay *replay, struct weir_err *err)
+static int make_client(struct replay *replay, const struct config_target *target, struct weir_err *err)
 {
     const struct config_upstream *upstream = replay->upstream;
+    struct client **client = &replay->endpoints.clients[replay->endpoints.count];
     struct client_options options = {
-        .host = upstream->target.host,
-        .port = upstream->target.port,
-        .use_tls = upstream->target.use_tls,
+        .host = target->host,
+        .port = target->port,
+        .use_tls = target->use_tls,
         .tls = {.ca_file = upstream->tls.ca_file,
                 .cert_file = upstream->tls.cert_file,
                 .key_file = upstream->tls.key_file,
@@ -293,11 +303,13 @@ static int make_client(struct replay *replay, struct weir_err *err)
         .max_in_flight = upstream->max_in_flight * WEIR_SIGNALS,
         .user_agent = weir_user_agent,
     };
-    return upstream->target.protocol == CONFIG_PROTOCOL_GRPC ? client_grpc_new(&options, &replay->client, err)
-                                                             : client_http_new(&options, &replay->client, err);
+    int rc = target->protocol == CONFIG_PROTOCOL_GRPC ? client_grpc_new(&options, client, err)
+                                                      : client_http_new(&options, client, err);
+    replay->endpoints.count += rc == WEIR_OK;
+    return rc;
 }
 
-static enum encoding first_encoding(enum config_compression compression)
+enum encoding replay_first_encoding(enum config_compression compression)
 {
     switch (compression) {
     case CONFIG_COMPRESSION_AUTO:
@@ -329,13 +341,17 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
     replay->spool = spool;
     replay->upstream = upstream;
     snprintf(replay->instance, sizeof(replay->instance), "%s", instance);
-    replay->encoding = first_encoding(upstream->compression);
+    replay->encoding = replay_first_encoding(upstream->compression);
     replay->export_bytes = upstream->max_request_size_bytes;
     replay->random = seed(instance, upstream->name);
     replay->stats.since_unix_ns = weir_now_unix_ns();
     replay->backlog_news = true;
     pthread_mutex_init(&replay->lock, NULL);
-    int rc = make_client(replay, err);
+    replay->endpoints.home_wait_ms = ENDPOINT_HOME_MS;
+    replay->stats.endpoint = upstream->target.text;
+    int rc = WEIR_OK;
+    for (size_t i = 0; i <= upstream->alternate_count && rc == WEIR_OK; i++)
+        rc = make_client(replay, endpoint_target(replay, i), err);
     for (int i = 0; i < WEIR_SIGNALS && rc == WEIR_OK; i++) {
         rc = lane_open(replay, (enum weir_signal)i, err);
         replay->stats.lanes[i].open = replay->lanes[i].spool_lane != NULL;
@@ -366,7 +382,7 @@ void replay_ask_stop(struct replay *replay, uint32_t grace_ms)
         return;
     replay->stop_deadline_ns = weir_now_ns() + grace_ms * 1000000ull;
     atomic_store(&replay->stop, true);
-    client_wake(replay->client);
+    wake_worker(replay);
 }
 
 void replay_stop(struct replay *replay)
@@ -383,10 +399,12 @@ void replay_free(struct replay *replay)
     if (replay == NULL)
         return;
     assert(!replay->started);
-    client_free(replay->client); // ends what is left with CLIENT_E_CANCELLED
+    for (size_t i = 0; i < replay->endpoints.count; i++)
+        client_free(replay->endpoints.clients[i]); // ends what is left with CLIENT_E_CANCELLED
     for (int i = 0; i < WEIR_SIGNALS; i++) {
         split_dispose(&replay->lanes[i].split);
-        free(replay->lanes[i].path);
+        for (size_t j = 0; j < CONFIG_MAX_ENDPOINTS; j++)
+            free(replay->lanes[i].paths[j]);
     }
     while (replay->spare != NULL) {
         struct export *export = replay->spare;

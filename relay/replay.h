@@ -42,6 +42,7 @@ struct replay_stats {
     uint64_t error_unix_ns; // of the last error; 0: none yet
     char error_code[32], error_message[256];
     uint64_t next_attempt_ns; // monotonic; 0: no wait under way
+    const char *endpoint;     // in use
     const char *encoding;     // what exports are sent with now: "zstd"
     struct replay_lane_stats lanes[WEIR_SIGNALS];
 };

@@ -126,7 +126,7 @@ static void build_head(struct export *export)
     headers[count++] = (struct client_header){"weir-batch", export->batch_id};
     for (size_t i = 0; i < upstream->headers.count; i++)
         headers[count++] = (struct client_header){upstream->headers.items[i].name, upstream->headers.items[i].value};
-    export->call.path = export->lane->path;
+    export->call.path = export->lane->paths[export->replay->endpoints.current];
     export->call.headers = headers;
     export->call.header_count = count;
     export->call.timeout_ns = upstream->timeout_ms * 1000000;
@@ -256,7 +256,8 @@ static void unreachable(const struct export *export, const struct verdict *verdi
         backoff_fail(&replay->backoff, &policy, 0, replay_random(replay), weir_now_ns());
     // Certainly not processed: at once again, once (U11); a peer that does nothing else is backed off from like any other.
     bool at_once = error == CLIENT_E_NOT_PROCESSED && replay->backoff.failures == 1;
-    if (at_once && !older)
+    bool another = !at_once && !older && endpoint_failed(replay);
+    if ((at_once && !older) || another)
         replay->backoff.until_ns = 0;
     if (!at_once)
         replay_note_unreachable(replay, verdict);
@@ -287,11 +288,13 @@ static void on_done(struct client_call *call)
     replay->in_flight--;
     lane->in_flight--;
     count_attempt(export, &verdict);
-    if (!was_answered(call)) {
+    // That nobody there can take data is as good as no answer, where there is another to ask.
+    if (!was_answered(call) || (verdict.unavailable && replay->endpoints.count > 1)) {
         unreachable(export, &verdict);
         export->lane_waits = false;
     } else {
         backoff_reset(&replay->backoff);
+        endpoint_answered(replay);
         replay->failure_told = false;
         export->lane_waits = !next_encoding(export, &verdict);
         if (!export->lane_waits)
@@ -311,7 +314,7 @@ int export_send(struct export *export, const struct weir_slice *raw, struct weir
 {
     struct replay *replay = export->replay;
     // A new connection may lead to another peer: find out anew what it takes.
-    uint64_t connection = client_connection(replay->client);
+    uint64_t connection = client_connection(endpoint_client(replay));
     if (connection > replay->encoding_connection && replay->upstream->compression == CONFIG_COMPRESSION_AUTO) {
         replay->encoding_connection = connection;
         replay->encoding_proven = false;
@@ -327,6 +330,6 @@ int export_send(struct export *export, const struct weir_slice *raw, struct weir
     export->started_ns = weir_now_ns();
     replay->in_flight++;
     export->lane->in_flight++;
-    client_start(replay->client, &export->call);
+    client_start(endpoint_client(replay), &export->call);
     return WEIR_OK;
 }

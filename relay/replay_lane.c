@@ -28,12 +28,14 @@ int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *e
     *lane = (struct replay_lane){.replay = replay, .signal = signal};
     if ((replay->upstream->signals & (1u << signal)) == 0)
         return WEIR_OK;
-    const struct config_target *target = &replay->upstream->target;
-    bool grpc = target->protocol == CONFIG_PROTOCOL_GRPC;
-    if (asprintf(&lane->path, "%s%s", grpc ? "" : target->base_path,
-                 grpc ? otlp_services[signal].grpc_path : otlp_services[signal].http_path) < 0) {
-        lane->path = NULL;
-        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    for (size_t i = 0; i < replay->endpoints.count; i++) {
+        const struct config_target *target = endpoint_target(replay, i);
+        bool grpc = target->protocol == CONFIG_PROTOCOL_GRPC;
+        if (asprintf(&lane->paths[i], "%s%s", grpc ? "" : target->base_path,
+                     grpc ? otlp_services[signal].grpc_path : otlp_services[signal].http_path) < 0) {
+            lane->paths[i] = NULL;
+            return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+        }
     }
     enum spool_start start = replay->upstream->start == CONFIG_START_OLDEST ? SPOOL_START_OLDEST : SPOOL_START_NOW;
     int rc = spool_lane_open(replay->spool, replay->upstream->name, signal, start, &lane->spool_lane, err);

@@ -21,7 +21,7 @@
 #define EXPORT_BLOCKS_MAX  64
 #define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + 8)
 #define EXPORT_BYTES_MIN   (64u * 1024) // an export that is not through in time is made smaller, down to this
-#define SPLIT_DEPTH_MAX    64 // halving 2^32 requests needs 33 entries
+#define SPLIT_DEPTH_MAX    64           // halving 2^32 requests needs 33 entries
 #define SPLIT_TRIES_MAX    10 // of one request whose refusal may pass (U17), before it counts as refused for good
 
 // One request under way.
@@ -70,7 +70,7 @@ struct replay_lane {
     struct replay *replay;
     enum weir_signal signal;
     struct spool_lane *spool_lane;
-    char *path; // of its exports: an endpoint's base path and the signal's
+    char *paths[CONFIG_MAX_ENDPOINTS]; // of its exports, to each endpoint: its base path and the signal's
     struct todo todo;
     uint64_t single_until; // below it, one block an export: something there was refused
     uint64_t split_until;  // below it, in parts of a block: a single block was refused
@@ -90,7 +90,14 @@ struct replay {
     struct spool *spool;
     const struct config_upstream *upstream;
     char instance[37];
-    struct client *client;
+    struct endpoints {
+        struct client *clients[CONFIG_MAX_ENDPOINTS];
+        uint32_t count, current;
+        uint32_t failed;                // in a row, since one answered
+        bool leave;                     // for the next one, as soon as nothing is under way
+        bool go_home;                   // to the first one
+        uint64_t home_ns, home_wait_ms; // when the first is tried again; after such a wait
+    } endpoints;
     struct spool_reader *reader;
     struct encoder *encoders[ENCODINGS_SENT];
     struct replay_lane lanes[WEIR_SIGNALS];
@@ -124,6 +131,20 @@ void replay_note_refusal(struct replay_lane *lane, const struct verdict *verdict
 // The spool, not the upstream, is why the lane waits: for the status.
 void replay_note_here(struct replay_lane *lane, const char *code, const char *message);
 void replay_update_state(struct replay *replay);
+enum encoding replay_first_encoding(enum config_compression compression);
+
+// replay_endpoints.c --------------------------------------------------------------------------------------------------------
+#define ENDPOINT_HOME_MS     60000                  // so long another endpoint is used before the first is tried again
+#define ENDPOINT_HOME_MAX_MS (UINT64_C(16) * 60000) // it doubles up to this each time the first fails again
+const struct config_target *endpoint_target(const struct replay *replay, size_t index);
+struct client *endpoint_client(const struct replay *replay); // of the one in use
+// It did not answer, or not with anything but that it is away. True: another one is to be tried at once.
+bool endpoint_failed(struct replay *replay);
+void endpoint_answered(struct replay *replay);
+// At the beginning of a turn: moves to the next one, or back to the first, when that is due and nothing is under way. False: nothing may be
+// started, since it waits for that.
+bool endpoint_turn(struct replay *replay);
+void endpoints_poll(struct replay *replay, int timeout_ms);
 
 // replay_lane.c -------------------------------------------------------------------------------------------------------------
 int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *err);

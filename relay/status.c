@@ -230,12 +230,24 @@ static json_t *lane_part(const struct snapshot *s, const struct snapshot_lane *l
     return object.json;
 }
 
+// All of a list, in the order in which they are tried.
+static json_t *endpoints_part(const char *urls)
+{
+    json_t *array = json_array();
+    for (size_t len; array != NULL && *urls != '\0'; urls += len + (urls[len] == ',')) {
+        len = strcspn(urls, ",");
+        json_array_append_new(array, json_stringn(urls, len));
+    }
+    return array;
+}
+
 static json_t *upstream_part(const struct snapshot *s, const struct snapshot_upstream *upstream, bool *failed)
 {
     const struct replay_stats *replay = &upstream->replay;
     struct object object = object_new(failed);
     put_text(object, "name", upstream->name);
-    put_text(object, "endpoint", upstream->endpoint);
+    put_text(object, "endpoint", replay->endpoint != NULL ? replay->endpoint : upstream->endpoint);
+    put(object, "endpoints", endpoints_part(upstream->endpoint));
     put_text(object, "state", replay_state_name(replay->state));
     put_time(object, "since", replay->since_unix_ns);
     put_text(object, "encoding", replay->encoding);

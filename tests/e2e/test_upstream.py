@@ -74,6 +74,29 @@ def test_a_wrong_setting_holds_the_data(box, transport, status, code):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+def test_the_next_endpoint_takes_over(box, transport):
+    first, second = box.sink(), box.sink()
+    urls = [first.url(transport), second.url(transport)]
+    weir = box.weir({"name": "up0", "endpoint": urls})
+    box.gen(weir, items=50)
+    weir.wait_drained()
+    assert weir.upstream()["endpoint"] == urls[0] and weir.upstream()["endpoints"] == urls
+    first.listen(False)
+    box.gen(weir, items=50, first_id=50)
+    weir.wait_drained()
+    assert weir.upstream()["endpoint"] == urls[1]
+    assert first.ids("traces") == set(range(50)) and second.ids("traces") == set(range(50, 100))
+    changed = weir.event("endpoint_changed")
+    assert (changed["upstream"], changed["from"], changed["to"]) == ("up0", *urls)
+    assert weir.check_ledger()["up0"]["traces"]["delivered"] == 100
+    second.listen(False)
+    first.listen(True)
+    box.gen(weir, items=50, first_id=100)
+    weir.wait_drained()
+    assert weir.upstream()["endpoint"] == urls[0] and first.ids("traces") == set(range(50)) | set(range(100, 150))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_rejected_request_condemns_itself_alone(box, transport):
     """The poison item's request is dead-lettered; the others of its block and of the lane are delivered."""
     sink = box.sink()

@@ -143,6 +143,20 @@ Test(yaml, each_error_of_an_upstream)
         {"upstreams:\n- name: a\n  endpoint: htp://c",
          "t.yaml:3:13: upstreams[0].endpoint: 'htp://' is an unknown scheme (known "
          "are grpc://, grpcs://, http://, https://)\n"},
+        {"upstreams:\n- name: a\n  endpoint: [grpc://a, 'http://b:4318']",
+         "t.yaml:3:13: upstreams[0].endpoint: 'http://b:4318' speaks another protocol than 'grpc://a': all of a list "
+         "must have the same scheme\n"},
+        {"upstreams:\n- name: a\n  endpoint: [https://a, 'http://b:4318']",
+         "t.yaml:3:13: upstreams[0].endpoint: 'http://b:4318' speaks another protocol than 'https://a': all of a list "
+         "must have the same scheme\n"},
+        {"upstreams:\n- name: a\n  endpoint: []", "t.yaml:3:13: upstreams[0].endpoint: must not be empty\n"},
+        {"upstreams:\n- name: a\n  endpoint: [a, '']", "t.yaml:3:13: upstreams[0].endpoint: '' names no host\n"},
+        {"upstreams:\n- name: a\n  endpoint: [a, [b]]",
+         "t.yaml:3:17: upstreams[0].endpoint: expects a text, not a list\n"},
+        {"upstreams:\n- name: a\n  endpoint: {a: b}",
+         "t.yaml:3:13: upstreams[0].endpoint: expects a text, not a mapping\n"},
+        {"upstreams:\n- name: a\n  endpoint: [a, b, c, d, e, f, g, h, i]",
+         "t.yaml:3:13: upstreams[0].endpoint: more than 8 endpoints\n"},
         {A "  signals: [traces, trace]",
          "t.yaml:4:21: upstreams[0].signals: 'trace' is none of traces, metrics, logs, profiles "
          "(did you mean 'traces'?)\n"},
@@ -280,6 +294,25 @@ Test(file, that_cannot_be_read)
     cr_assert_eq(config_load(&input, &config, &errors), WEIR_E_IO);
     cr_assert_str_eq(errors.texts[0], "/: Is a directory");
     config_errors_free(&errors);
+}
+
+Test(yaml, takes_a_list_of_endpoints)
+{
+    struct config config;
+    expect_sound((struct config_input){0},
+                 "upstreams:\n- name: a\n  endpoint: ['http://one:4318/x', '${env:NOT:-http://two}', http://three:1]\n"
+                 "- {name: b, endpoint: 'one:1, two:2'}\n",
+                 &config);
+    const struct config_upstream *a = &config.upstreams[0], *b = &config.upstreams[1];
+    cr_assert_eq(a->alternate_count, 2);
+    cr_assert_str_eq(a->target.base_path, "/x");
+    cr_assert_str_eq(a->alternates[0].host, "two");
+    cr_assert_eq(a->alternates[0].port, 80);
+    cr_assert_str_eq(a->alternates[0].base_path, "");
+    cr_assert_str_eq(a->alternates[1].text, "http://three:1");
+    cr_assert_eq(b->alternate_count, 1);
+    cr_assert_str_eq(b->alternates[0].text, "two:2");
+    config_free(&config);
 }
 
 Test(yaml, fills_the_struct)

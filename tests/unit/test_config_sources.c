@@ -300,6 +300,7 @@ Test(print, reads_back_to_the_same)
                                        "upstreams.b.tls.tls.server_name=true",
                                        "upstreams.b.tls.protocol=http/protobuf",
                                        "upstreams.a.order.logs=strict",
+                                       "upstreams.c.endpoint=grpc://one,grpc://two:5",
                                        "upstreams.a.retry.max=23h59m",
                                        "log.format=json"};
     struct config first, second;
@@ -318,6 +319,7 @@ Test(print, reads_back_to_the_same)
         cr_assert_str_eq(second.upstreams[0].headers.items[i].value, first.upstreams[0].headers.items[i].value);
     }
     cr_assert_str_eq(second.upstreams[1].target.host, "::1");
+    cr_assert_str_eq(second.upstreams[2].alternates[0].host, "two");
     cr_assert(strstr(printed, "********") == NULL, "nothing is secret here");
     free(printed);
     free(again);

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// An upstream with several endpoints: the first that answers is used, and the first of the list again after a while.
+#include "relay/replay_priv.h"
+#include "tests/unit/client_peer.h"
+#include "tests/unit/replay_rig.h"
+
+TestSuite(replay_endpoints, .timeout = 120);
+
+static char first_text[] = "grpc://first", second_text[] = "grpc://second";
+
+// `rig` sends to itself first, and then to `port`; or the other way round.
+static void with_second(struct replay_rig *rig, uint16_t port, bool second_is_first)
+{
+    struct config_upstream *upstream = &rig->upstream;
+    rig_end_replay(rig);
+    upstream->target.text = first_text;
+    upstream->alternates[0] = upstream->target;
+    upstream->alternates[0].text = second_text;
+    upstream->alternate_count = 1;
+    (second_is_first ? &upstream->target : &upstream->alternates[0])->port = port;
+    rig_new_replay(rig);
+}
+
+#define PATIENT                                                                                                        \
+    {                                                                                                                  \
+        .initial_ms = 3600000, .max_ms = 3600000                                                                       \
+    } // whatever is backed off from does not end in time
+
+Test(replay_endpoints, the_next_is_tried_at_once)
+{
+    uint16_t port;
+    int refusing = peer_bind(&port); // nobody listens
+    for (int http = 0; http < 2; http++) {
+        enum config_protocol protocol = http ? CONFIG_PROTOCOL_HTTP : CONFIG_PROTOCOL_GRPC;
+        struct replay_rig *rig = rig_new((struct config_upstream){.target = {.protocol = protocol}, .retry = PATIENT});
+        with_second(rig, port, true);
+        for (unsigned i = 0; i < 5; i++)
+            rig_append(rig, WEIR_TRACES, i, 1, 100);
+        cr_expect_str_eq(rig_stats(rig).endpoint, first_text);
+        rig_start(rig);
+        RIG_DRAINED(rig, WEIR_TRACES);
+        rig_expect_each_once(rig, 5);
+        cr_expect_str_eq(rig_stats(rig).endpoint, second_text);
+        cr_expect_str_eq(rig_stats(rig).error_code, "connect");
+        rig_free(rig);
+    }
+    close(refusing);
+}
+
+Test(replay_endpoints, a_whole_round_without_an_answer_is_backed_off_from)
+{
+    uint16_t port;
+    int refusing = peer_bind(&port);
+    struct replay_rig *rig = rig_new((struct config_upstream){.retry = PATIENT});
+    with_second(rig, port, true);
+    rig_end_replay(rig);
+    rig->upstream.alternates[0].port = port;
+    rig_new_replay(rig);
+    rig_append(rig, WEIR_TRACES, 0, 1, 100);
+    rig_start(rig);
+    KIT_UNTIL(rig_stats(rig).state == REPLAY_BACKING_OFF && rig_stats(rig).lanes[WEIR_TRACES].exports >= 2);
+    cr_expect_eq(rig_stats(rig).lanes[WEIR_TRACES].exports, 2, "once to each");
+    rig_free(rig);
+    close(refusing);
+}
+
+static struct rig_answer unavailable(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    bool grpc = rig->upstream.target.protocol == CONFIG_PROTOCOL_GRPC;
+    if (atomic_load(&rig->limit) == 0)
+        return (struct rig_answer){.status = grpc ? GRPC_UNAVAILABLE : 503};
+    return (struct rig_answer){.status = grpc ? 0 : 200};
+}
+
+Test(replay_endpoints, unavailable_is_as_good_as_no_answer_and_the_first_is_used_again)
+{
+    for (int http = 0; http < 2; http++) {
+        struct config_upstream upstream = {.target = {.protocol = http ? CONFIG_PROTOCOL_HTTP : CONFIG_PROTOCOL_GRPC},
+                                           .retry = PATIENT};
+        struct replay_rig *first = rig_new(upstream), *second = rig_new(upstream);
+        first->decide = unavailable;
+        with_second(first, second->upstream.target.port, false);
+        atomic_load(&first->replay)->endpoints.home_wait_ms = 100;
+        rig_append(first, WEIR_TRACES, 0, 1, 100);
+        rig_start(first);
+        RIG_DRAINED(first, WEIR_TRACES);
+        rig_expect_each_once(second, 1);
+        cr_expect_eq(rig_seen_count(first), 1);
+        cr_expect_str_eq(rig_stats(first).endpoint, second_text);
+        atomic_store(&first->limit, 1); // it is well again
+        KIT_UNTIL(strcmp(rig_stats(first).endpoint, first_text) == 0);
+        rig_append(first, WEIR_TRACES, 1, 1, 100);
+        RIG_DRAINED(first, WEIR_TRACES);
+        cr_expect_eq(first->delivered[1], 1);
+        cr_expect_eq(rig_seen_count(second), 1);
+        rig_free(first);
+        rig_free(second);
+    }
+}
+
+Test(replay_endpoints, a_first_that_stays_away_is_tried_ever_more_seldom)
+{
+    struct replay_rig *first = rig_new((struct config_upstream){.retry = PATIENT}),
+                      *second = rig_new((struct config_upstream){.retry = PATIENT});
+    first->decide = unavailable;
+    with_second(first, second->upstream.target.port, false);
+    atomic_load(&first->replay)->endpoints.home_wait_ms = 20;
+    rig_start(first);
+    unsigned id = 0;
+    while (rig_seen_count(first) < 4) {
+        rig_append(first, WEIR_TRACES, id++, 1, 100);
+        RIG_DRAINED(first, WEIR_TRACES);
+    }
+    rig_expect_each_once(second, id);
+    rig_end_replay(first);
+    rig_new_replay(first);
+    rig_free(first);
+    rig_free(second);
+}
+
+static struct rig_answer delayed(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.status = seen->index == 0 ? GRPC_UNAVAILABLE : 0, .retry_info = true, .retry_ms = 50};
+}
+
+// Whoever asks for a pause is there: leaving would only move its load.
+Test(replay_endpoints, a_peer_that_asks_for_a_pause_is_not_left)
+{
+    struct replay_rig *first = rig_new((struct config_upstream){.retry = {.initial_ms = 10, .max_ms = 10}}),
+                      *second = rig_new((struct config_upstream){0});
+    first->decide = delayed;
+    with_second(first, second->upstream.target.port, false);
+    rig_append(first, WEIR_TRACES, 0, 1, 100);
+    rig_start(first);
+    RIG_DRAINED(first, WEIR_TRACES);
+    cr_expect_eq(first->delivered[0], 1);
+    cr_expect_eq(rig_seen_count(second), 0);
+    rig_free(first);
+    rig_free(second);
+}
