@@ -87,6 +87,7 @@ struct config_upstream {
 struct config {
     struct {
         char *grpc_endpoint, *http_endpoint; // "0.0.0.0:4317", "[::1]:0", ":4317"; "off": none
+        uint64_t grpc_max_age_ms, grpc_max_age_grace_ms, http_max_age_ms; // of connections; age 0: no limit
         struct config_listen_tls grpc_tls, http_tls;
         char *bearer_token_file;         // "": open to everybody
         uint64_t max_request_size_bytes; // on the wire and decompressed

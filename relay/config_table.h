@@ -32,7 +32,7 @@ struct config_row {
 #define CONFIG_UPSTREAM "upstreams[]."
 
 extern const struct config_row config_rows[];
-#define CONFIG_ROWS 58
+#define CONFIG_ROWS 61
 extern const char *const config_type_names[]; // "text", "duration", …
 
 // Row of that full key ("upstreams[].retry.max"), or NULL.

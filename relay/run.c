@@ -7,6 +7,7 @@
 //       acknowledged is durable anyway.
 #include "relay/admin.h"
 #include "relay/cli.h"
+#include "relay/health.h"
 #include "relay/log.h"
 #include "relay/lookup.h"
 #include "relay/relay.h"
@@ -32,6 +33,7 @@
 struct run {
     struct relay relay;
     struct ingest_set ingest_set;
+    struct health *health;
     struct admin *admin;
     struct spool_events *events;
     pthread_t *threads;
@@ -209,26 +211,50 @@ static void tell_handshake_failed(void *ctx, enum exchange_transport transport, 
                       LOG_STR("peer", peer), LOG_STR("error", left ? "the peer closed the connection" : why));
 }
 
+// As /readyz says it.
+static bool can_take(void *ctx)
+{
+    const struct relay *relay = ctx;
+    return !atomic_load_explicit(&relay->stopping, memory_order_relaxed) && spool_state_now(relay->spool) == SPOOL_OK;
+}
+
+static int make_health(struct run *run, struct exchange_handler next, struct exchange_handler *grpc,
+                       struct weir_err *err)
+{
+    struct relay *relay = &run->relay;
+    struct health_options options = {
+        .loops = relay->loops, .loop_count = relay->workers, .serving = can_take, .ctx = relay, .next = next};
+    int rc = health_new(&options, &run->health, err);
+    if (rc == WEIR_OK)
+        *grpc = health_handler(run->health);
+    return rc;
+}
+
 static int make_server(struct run *run, struct weir_err *err)
 {
     struct relay *relay = &run->relay;
     const struct config *config = relay->config;
-    struct server_options options = {
-        .loops = relay->loops,
-        .loop_count = relay->workers,
-        .grpc_endpoint = config->receiver.grpc_endpoint,
-        .http_endpoint = config->receiver.http_endpoint,
-        .grpc_tls = certificates_of(relay->certificates, CERTIFICATE_GRPC),
-        .http_tls = certificates_of(relay->certificates, CERTIFICATE_HTTP),
-        .handshake_failed = tell_handshake_failed,
-        .grpc_setting = "receiver.grpc.endpoint",
-        .http_setting = "receiver.http.endpoint",
-        .limits = {.connections = config->receiver.max_connections, .body_bytes = UINT64_MAX}, // ingest has the limit
-        .grpc = ingest_grpc_handler,
-        .http = ingest_http_handler,
-        .bad_request = ingest_bad_request};
+    struct server_options options = {.loops = relay->loops,
+                                     .loop_count = relay->workers,
+                                     .grpc_endpoint = config->receiver.grpc_endpoint,
+                                     .http_endpoint = config->receiver.http_endpoint,
+                                     .grpc_tls = certificates_of(relay->certificates, CERTIFICATE_GRPC),
+                                     .http_tls = certificates_of(relay->certificates, CERTIFICATE_HTTP),
+                                     .handshake_failed = tell_handshake_failed,
+                                     .grpc_setting = "receiver.grpc.endpoint",
+                                     .http_setting = "receiver.http.endpoint",
+                                     .limits = {.connections = config->receiver.max_connections,
+                                                .body_bytes = UINT64_MAX, // ingest has the limit
+                                                .grpc_max_age_ms = config->receiver.grpc_max_age_ms,
+                                                .grpc_max_age_grace_ms = config->receiver.grpc_max_age_grace_ms,
+                                                .http_max_age_ms = config->receiver.http_max_age_ms},
+                                     .grpc = ingest_grpc_handler,
+                                     .http = ingest_http_handler,
+                                     .bad_request = ingest_bad_request};
     options.grpc.ctx = options.http.ctx = &run->ingest_set;
-    int rc = server_new(&options, &relay->server, err);
+    int rc = make_health(run, options.grpc, &options.grpc, err);
+    if (rc == WEIR_OK)
+        rc = server_new(&options, &relay->server, err);
     for (size_t i = 0; i < relay->workers && rc == WEIR_OK; i++)
         ingest_set_server(relay->ingests[i], relay->server);
     return rc;
@@ -345,6 +371,7 @@ static void take_down(struct run *run)
         pthread_join(run->threads[i], NULL);
     }
     server_free(relay->server);
+    health_free(run->health);
     certificates_close(relay->certificates);
     for (size_t i = 0; i < relay->workers; i++) {
         ingest_free(relay->ingests[i]);

@@ -233,8 +233,10 @@ static inline void rig_handshake_failed(void *ctx, enum exchange_transport trans
     atomic_fetch_add(&rig->handshakes_failed, 1);
 }
 
-static inline struct rig *rig_new_tls(size_t loops, const struct server_limits *limits, struct tls_listen *grpc_tls,
-                                      struct tls_listen *http_tls)
+typedef void (*rig_change_fn)(void *ctx, struct server_options *options);
+// `change` may put other handlers in front, or change whatever else.
+static inline struct rig *rig_new_changed(size_t loops, const struct server_limits *limits, rig_change_fn change,
+                                          void *ctx)
 {
     struct weir_err err = {0};
     struct rig *rig = calloc(1, sizeof(*rig));
@@ -256,13 +258,13 @@ static inline struct rig *rig_new_tls(size_t loops, const struct server_limits *
         .http = handler,
         .too_large = rig_too_large,
         .bad_request = rig_bad_request,
-        .grpc_tls = grpc_tls,
-        .http_tls = http_tls,
         .handshake_failed = rig_handshake_failed,
         .handshake_ctx = rig,
     };
     if (limits != NULL)
         rig->options.limits = *limits;
+    if (change != NULL)
+        change(ctx, &rig->options);
     cr_assert_eq(server_new(&rig->options, &rig->server, &err), WEIR_OK, "%s", err.text);
     for (size_t i = 0; i < loops; i++)
         cr_assert_eq(pthread_create(&rig->loops[i].thread, NULL, rig_thread, list[i]), 0);
@@ -270,9 +272,23 @@ static inline struct rig *rig_new_tls(size_t loops, const struct server_limits *
     return rig;
 }
 
+static inline void rig_set_tls(void *ctx, struct server_options *options)
+{
+    struct tls_listen **tls = ctx;
+    options->grpc_tls = tls[0];
+    options->http_tls = tls[1];
+}
+
+static inline struct rig *rig_new_tls(size_t loops, const struct server_limits *limits, struct tls_listen *grpc_tls,
+                                      struct tls_listen *http_tls)
+{
+    struct tls_listen *tls[] = {grpc_tls, http_tls};
+    return rig_new_changed(loops, limits, rig_set_tls, tls);
+}
+
 static inline struct rig *rig_new(size_t loops, const struct server_limits *limits)
 {
-    return rig_new_tls(loops, limits, NULL, NULL);
+    return rig_new_changed(loops, limits, NULL, NULL);
 }
 
 static inline void rig_on_done(void *ctx)
