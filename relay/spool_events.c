@@ -71,7 +71,8 @@ static struct sum key_of(const struct spool_event *event)
     }
     // A damaged file is told by its name, which begins the text.
     const char *text = event->text != NULL ? event->text : "";
-    snprintf(key.name, sizeof(key.name), "%.*s", (int)strcspn(text, ": "), text);
+    if (event->kind == SPOOL_EVENT_DAMAGED)
+        snprintf(key.name, sizeof(key.name), "%.*s", (int)strcspn(text, ": "), text);
     snprintf(key.text, sizeof(key.text), "%s", text);
     return key;
 }
@@ -188,8 +189,11 @@ void spool_events_tell(struct spool_events *events, uint64_t now_ns, bool all)
     while (next_due(events, now_ns, all, &sum)) {
         if (sum.kind == SPOOL_EVENT_EVICTED)
             tell_evicted(&sum);
-        else
+        else if (sum.kind == SPOOL_EVENT_DAMAGED)
             tell_damaged(&sum);
+        else
+            log_event(LOG_WARN, "clock_set", "spool.max_age goes by a clock that was set", LOG_STR("reason", sum.text),
+                      LOG_U64("found", sum.events));
     }
     pthread_mutex_lock(&events->lock);
     uint64_t untold = events->untold;

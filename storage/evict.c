@@ -7,11 +7,6 @@
 
 #define LEARN_AT_ONCE 16u // segments of former runs that are opened to see what they hold
 
-uint64_t spool_unix_ns(const struct spool *spool)
-{
-    return spool->unix_ns != NULL ? spool->unix_ns() : weir_now_unix_ns();
-}
-
 // --- which one ----------------------------------------------------------------------------------------------------------------
 
 // Under lanes_lock and lock: marks the segments of which the lane still has a block to get, as far as it is known what they hold.
@@ -49,7 +44,7 @@ static void gather(struct spool *spool, struct retention_segment *list, size_t n
     uint64_t kept_bytes = 0;
     for (size_t i = 0; i < n; i++)
         list[i] = (struct retention_segment){.needed = spool->lanes_n == 0,
-                                             .received_last_ns = spool->segments[i]->received_last_ns,
+                                             .received_last_ns = retention_received(spool, spool->segments[i]),
                                              .tried = spool->segments[i]->tried_round == spool->retention_round,
                                              .damaged = spool->segments[i]->damaged};
     for (size_t i = 0; i < spool->lanes_n; i++)
@@ -69,7 +64,7 @@ static void gather(struct spool *spool, struct retention_segment *list, size_t n
 // The next segment that must go, pinned, and where the one behind it begins.
 static enum retention_why choose(struct spool *spool, uint64_t room_bytes, struct segment **out, uint64_t *limit)
 {
-    struct retention_limits limits = {.now_ns = spool_unix_ns(spool),
+    struct retention_limits limits = {.now_ns = retention_now(spool),
                                       .max_age_ns = spool->max_age_ns,
                                       .keep_delivered_ns = spool->keep_delivered_ns,
                                       .evict_oldest = spool->evict_oldest && space_can_be_made(spool, room_bytes),
@@ -287,6 +282,7 @@ void evict_due(struct spool *spool)
     learn_some(spool);
     while (evict_one(spool, 0)) {
     }
+    clock_tell(spool);
 }
 
 int evict_for_room(struct spool *spool, uint64_t bytes, struct weir_err *err)

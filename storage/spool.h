@@ -24,12 +24,14 @@ enum spool_loss { SPOOL_LOSS_FULL, SPOOL_LOSS_AGE, SPOOL_LOSS_DAMAGE };
 enum spool_event_kind {
     SPOOL_EVENT_EVICTED, // a lane lost data: it is in the ledger's `evicted` already, durably
     SPOOL_EVENT_DAMAGED, // a file is damaged: found at start, by a reader or by the keeper's scrubbing
+    SPOOL_EVENT_CLOCK,   // the wall clock was set, and max_age goes by it
 };
 // Valid during the callback.
 struct spool_event {
     enum spool_event_kind kind;
     uint64_t first, end; // block numbers [first, end) it is about
-    const char *text;    // DAMAGED: the file's name, what is wrong with it and what happens next; else NULL
+    const char
+        *text; // DAMAGED: the file's name, what is wrong with it and what happens next; CLOCK: what happened; else NULL
     // EVICTED; first and end lie around all that was lost
     const char *upstream;
     enum weir_signal signal;
@@ -52,6 +54,7 @@ struct spool_options {
     bool evict_oldest;
     // Since its receipt, 0: no limit; older data goes, delivered or not. A new segment is begun each eighth of it, so that no data is
     // held longer than max_age and an eighth, also when nothing comes any more.
+    // When the system's clock is set ahead, what was received before in this run does not get older by that.
     uint64_t max_age_ns;
     // What every lane has passed stays so long for a replay, as far as there is room; 0: it goes at once. When it was passed is known in
     // this run only: what was passed before counts from the start.

@@ -86,6 +86,14 @@ struct unsettled {
 
 struct dead_letters; // dead_letter.c
 
+// What became of the wall clock in this run. Under retention_lock.
+struct retention_clock {
+    uint64_t wall_ns, steady_ns; // when it was asked last; 0: not yet
+    uint64_t ahead_ns;           // that it was set ahead in all
+    uint64_t border;             // blocks below were received before it was set last
+    int64_t untold_ns;
+};
+
 // Where the keeper's reading of cold segments is.
 struct scrub {
     uint64_t number, cursor; // the segment that holds that number, and how far in it
@@ -107,6 +115,7 @@ struct spool {
     uint64_t max_age_ns, keep_delivered_ns;
     uint64_t (*unix_ns)(void);
     pthread_mutex_t retention_lock;
+    struct retention_clock clock;
     uint64_t retention_round;   // under retention_lock
     uint64_t learn_from;        // the keeper's
     _Atomic bool retention_due; // lanes moved, or segments changed, since it was last looked
@@ -286,7 +295,14 @@ void evict_due(struct spool *spool);
 int evict_for_room(struct spool *spool, uint64_t bytes, struct weir_err *err);
 // Asks the writer to begin a new segment when the last one has grown too old to be evicted in time.
 void evict_begin_new(struct spool *spool);
+
+// --- clock.c ------------------------------------------------------------------------------------------------------------------
 uint64_t spool_unix_ns(const struct spool *spool);
+// Unix ns; looks whether the clock was set since it was asked last. Under retention_lock.
+uint64_t retention_now(struct spool *spool);
+// When a segment's newest block was received, by the clock as it goes now. 0: not known. Under retention_lock and lock.
+uint64_t retention_received(const struct spool *spool, const struct segment *segment);
+void clock_tell(struct spool *spool); // that it was set, when max_age goes by it. No lock held
 
 // --- past.c -----------------------------------------------------------------------------------------------------------------
 // What files hold of [first, end), with the marks of the signal. WEIR_E_LIMIT: more than INTERVALS_MAX pieces. WEIR_E_IO, WEIR_E_NOMEM.

@@ -189,6 +189,20 @@ Test(spool_events, damage_is_told_by_its_file)
     cr_expect_str_eq(text(1, "file"), "state.mdb");
 }
 
+Test(spool_events, a_clock_that_was_set)
+{
+    struct spool_event event = {.kind = SPOOL_EVENT_CLOCK, .text = "the clock was set ahead by 3600 seconds: words"};
+    spool_events_take(events, &event);
+    event.text = "the clock was set back by 20 seconds";
+    spool_events_take(events, &event);
+    tell(SECOND, false);
+    cr_assert_eq(line_count, 1);
+    cr_expect_str_eq(text(0, "event"), "clock_set");
+    cr_expect_str_eq(text(0, "level"), "warn");
+    cr_expect_str_eq(text(0, "reason"), "the clock was set ahead by 3600 seconds: words");
+    cr_expect_eq(number(0, "found"), 2);
+}
+
 Test(spool_events, more_kinds_than_there_is_room_for_are_counted)
 {
     char name[32];
