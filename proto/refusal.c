@@ -20,4 +20,5 @@ const struct refusal_row refusal_rows[REFUSALS] = {
     [REFUSAL_DEADLINE] = {"deadline", GRPC_DEADLINE_EXCEEDED, 200, 503, SOON_MS},
     [REFUSAL_FRAMING] = {"framing", GRPC_INTERNAL, 200, 400, 0},
     [REFUSAL_DRAINING] = {"draining", GRPC_UNAVAILABLE, 200, 503, LATER_MS},
+    [REFUSAL_HEADERS] = {"kept_headers", GRPC_RESOURCE_EXHAUSTED, 200, 431, 0},
 };

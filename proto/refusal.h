@@ -21,8 +21,9 @@ enum refusal {
     REFUSAL_DEADLINE,         // E17 the client's deadline passed before the data was durable
     REFUSAL_FRAMING,          // E18 broken gRPC framing
     REFUSAL_DRAINING,         // weir drain
+    REFUSAL_HEADERS,          // E19 the headers that are to be kept are too large
 };
-#define REFUSALS 15
+#define REFUSALS 16
 
 struct refusal_row {
     const char *reason; // label of metrics and logs: "spool_full"

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "relay/cli.h"
+#include "relay/header.h"
 #include "relay/version.h"
 
 bool cli_load_config(const struct cli *cli, struct config *config)
@@ -14,11 +15,25 @@ bool cli_load_config(const struct cli *cli, struct config *config)
     return result == WEIR_OK;
 }
 
+// Nothing is wrong with it, but somebody should have meant it.
+static void warn(const struct cli *cli, const struct config *config)
+{
+    const struct config_names *kept = &config->receiver.keep_headers;
+    for (size_t i = 0; i < kept->count; i++)
+        if (header_is_secret(kept->items[i]))
+            fprintf(
+                stderr,
+                "%s: receiver.keep_headers: warning: values of '%s' look like secrets; they are stored in the spool's "
+                "files as they come\n",
+                cli->input.file != NULL ? cli->input.file : "configuration", kept->items[i]);
+}
+
 int cmd_check_config(const struct cli *cli)
 {
     struct config config;
     if (!cli_load_config(cli, &config))
         return CLI_FAILED;
+    warn(cli, &config);
     printf("%s: sound, %zu upstream%s\n", cli->input.file != NULL ? cli->input.file : "configuration",
            config.upstream_count, config.upstream_count == 1 ? "" : "s");
     config_free(&config);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "relay/cli_spool.h"
+#include "relay/envelope.h"
+#include "relay/header.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -205,4 +207,50 @@ void cli_progress_end(struct cli_progress *progress)
 {
     if (progress->shown_ns != 0)
         fputs("\r\033[K", stderr);
+}
+
+static const char *shown_value(const struct envelope_header *header, size_t *len)
+{
+    char name[HEADER_NAME_MAX + 1] = "";
+    memcpy(name, header->name.data, header->name.len);
+    if (header_is_secret(name)) {
+        *len = strlen(HEADER_MASK);
+        return HEADER_MASK;
+    }
+    *len = header->value.len;
+    return (const char *)header->value.data;
+}
+
+json_t *cli_spool_headers(struct weir_slice bytes)
+{
+    struct envelope envelope;
+    if (envelope_decode(bytes, &envelope, NULL) != WEIR_OK)
+        return json_null();
+    json_t *list = json_array();
+    for (size_t i = 0; i < envelope.count && list != NULL; i++) {
+        const struct envelope_header *header = &envelope.headers[i];
+        size_t len;
+        const char *value = shown_value(header, &len);
+        json_t *pair = json_pack("{s:s%, s:s%}", "name", header->name.data, header->name.len, "value", value, len);
+        if (pair == NULL || json_array_append_new(list, pair) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
+void cli_spool_headers_text(struct weir_slice bytes)
+{
+    struct envelope envelope;
+    if (envelope_decode(bytes, &envelope, NULL) != WEIR_OK) {
+        fputs("  (headers that cannot be read)", stdout);
+        return;
+    }
+    for (size_t i = 0; i < envelope.count; i++) {
+        const struct envelope_header *header = &envelope.headers[i];
+        size_t len;
+        const char *value = shown_value(header, &len);
+        printf("  %.*s=%.*s", (int)header->name.len, (const char *)header->name.data, (int)len, value);
+    }
 }

@@ -95,9 +95,6 @@ static int list_files(const struct cli *cli, struct inspect *inspect, const stru
 static bool block_json(const struct inspect_block *b, struct weir_slice envelope)
 {
     struct cli_json json = cli_json_new();
-    char hex[2 * 64 + 1] = "";
-    for (size_t i = 0; i < envelope.len && i < 64; i++)
-        snprintf(hex + 2 * i, 3, "%02x", envelope.data[i]);
     cli_json_u64(&json, "block", b->number);
     cli_json_text(&json, "signal", weir_signal_name(b->signal));
     cli_json_u64(&json, "requests", b->requests);
@@ -109,20 +106,22 @@ static bool block_json(const struct inspect_block *b, struct weir_slice envelope
     cli_json_time(&json, "time_min", b->time_min_ns);
     cli_json_time(&json, "time_max", b->time_max_ns);
     cli_json_u64(&json, "envelope_bytes", b->envelope_bytes);
-    cli_json_text(&json, "envelope_hex", hex); // its first 64 bytes
+    cli_json_put(&json, "headers", cli_spool_headers(envelope));
     cli_json_text(&json, "file", b->file->name);
     cli_json_u64(&json, "offset", b->offset);
     return cli_json_print(&json, false, stdout);
 }
 
-static void block_text(const struct inspect_block *b)
+static void block_text(const struct inspect_block *b, struct weir_slice envelope)
 {
     char first[STATUS_TIME_LEN], raw[STATUS_WORD_LEN], stored[STATUS_WORD_LEN];
     status_bytes_format((double)b->raw_bytes, raw);
     status_bytes_format((double)b->stored_bytes, stored);
-    printf("%12llu  %-8s %6u requests %8llu items  %9s as %9s  %s  %s\n", (unsigned long long)b->number,
+    printf("%12llu  %-8s %6u requests %8llu items  %9s as %9s  %s  %s", (unsigned long long)b->number,
            weir_signal_name(b->signal), b->requests, (unsigned long long)b->items, raw, stored,
            time_text(b->received_first_ns, first), b->file->name);
+    cli_spool_headers_text(envelope);
+    putchar('\n');
 }
 
 static int list_blocks(const struct cli *cli, struct inspect *inspect, const struct cli_filter *filter,
@@ -137,12 +136,12 @@ static int list_blocks(const struct cli *cli, struct inspect *inspect, const str
         if (!cli_filter_takes(filter, &block))
             continue;
         envelope.len = 0;
-        if (cli->json && block.envelope_bytes > 0 &&
-            inspect_block_envelope(inspect, &block, &envelope, err) == WEIR_E_NOMEM)
+        if (block.envelope_bytes > 0 && inspect_block_envelope(inspect, &block, &envelope, err) == WEIR_E_NOMEM)
             break;
+        struct weir_slice bytes = {envelope.data, envelope.len};
         if (!cli->json)
-            block_text(&block);
-        else if (!block_json(&block, (struct weir_slice){envelope.data, envelope.len}))
+            block_text(&block, bytes);
+        else if (!block_json(&block, bytes))
             break;
     }
     weir_buf_free(&envelope);
@@ -222,6 +221,7 @@ static bool letter_json(const struct inspect_letter *l)
     cli_json_u64(&json, "request", l->letter.request);
     cli_json_text(&json, "code", l->letter.code);
     cli_json_text(&json, "message", l->letter.message);
+    cli_json_put(&json, "headers", cli_spool_headers(l->letter.envelope));
     cli_json_u64(&json, "attempts", l->letter.attempts);
     cli_json_u64(&json, "items", l->letter.items);
     cli_json_u64(&json, "raw_bytes", l->raw_bytes);
@@ -248,10 +248,14 @@ static int print_letter(void *ctx, const struct inspect_letter *l, struct weir_e
     if (l->damage != NULL)
         printf("damaged: %s\n", l->damage);
     else
-        printf("%s/%s  block %llu request %llu  %llu items, %llu bytes  %s  %s: %s\n", upstream,
+        printf("%s/%s  block %llu request %llu  %llu items, %llu bytes  %s  %s: %s", upstream,
                weir_signal_name(l->letter.signal), (unsigned long long)l->letter.block,
                (unsigned long long)l->letter.request, (unsigned long long)l->letter.items,
                (unsigned long long)l->raw_bytes, time_text(l->stored_ns, stored), code, message);
+    if (l->damage == NULL) {
+        cli_spool_headers_text(l->letter.envelope);
+        putchar('\n');
+    }
     return WEIR_OK;
 }
 

@@ -13,6 +13,7 @@
 #define CONFIG_MAX_UPSTREAMS 32
 #define CONFIG_MAX_HEADERS   64
 #define CONFIG_MAX_ENDPOINTS 8  // of one upstream
+#define CONFIG_MAX_NAMES     16 // of headers to keep
 #define CONFIG_MAX_NAME      64 // characters of an upstream's name
 #define CONFIG_MAX_ERRORS    50 // reported at once
 
@@ -35,6 +36,11 @@ struct config_header {
 };
 struct config_map {
     struct config_header *items; // ascending by name, no name twice
+    size_t count;
+};
+
+struct config_names {
+    char *items[CONFIG_MAX_NAMES]; // lower case, ascending, none twice
     size_t count;
 };
 
@@ -89,8 +95,9 @@ struct config {
         char *grpc_endpoint, *http_endpoint; // "0.0.0.0:4317", "[::1]:0", ":4317"; "off": none
         uint64_t grpc_max_age_ms, grpc_max_age_grace_ms, http_max_age_ms; // of connections; age 0: no limit
         struct config_listen_tls grpc_tls, http_tls;
-        char *bearer_token_file;         // "": open to everybody
-        uint64_t max_request_size_bytes; // on the wire and decompressed
+        char *bearer_token_file;          // "": open to everybody
+        uint64_t max_request_size_bytes;  // on the wire and decompressed
+        struct config_names keep_headers; // stored with the data and sent on
         uint32_t max_connections;
         uint32_t workers; // ingest event loops
         uint64_t shutdown_delay_ms;

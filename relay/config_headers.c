@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Request headers that the configuration adds to exports (U20).
+// Request headers that the configuration adds to exports (U20), and names of those that are kept.
 #include <ctype.h>
 #include <stdio.h>
 
 #include "relay/config_table.h"
+#include "relay/header.h"
 
 // What weir or its HTTP client sets itself; a second one would contradict it.
 static const char *const reserved[] = {
@@ -12,20 +13,9 @@ static const char *const reserved[] = {
     "transfer-encoding",    "upgrade",       "user-agent",
 };
 
-// RFC 9110's token, in lower case as HTTP/2 wants it.
-static bool is_token(const char *name)
-{
-    if (name[0] == '\0')
-        return false;
-    for (; *name != '\0'; name++)
-        if (!isalnum((unsigned char)*name) && strchr("!#$%&'*+-.^_`|~", *name) == NULL)
-            return false;
-    return true;
-}
-
 static int header_check(const char *name, const char *value, struct weir_err *err)
 {
-    if (!is_token(name) || strlen(name) > 128)
+    if (!header_name_is_token((struct weir_slice){(const uint8_t *)name, strlen(name)}, false))
         return weir_fail(err, WEIR_E_INVALID, "'%.60s' is not the name of a header", name);
     for (size_t i = 0; i < WEIR_COUNT(reserved); i++)
         if (strcasecmp(name, reserved[i]) == 0)
@@ -92,4 +82,30 @@ err_header:
     free(header.name);
     free(header.value);
     return result;
+}
+
+int config_names_add(struct config_names *names, const char *word, struct weir_err *err)
+{
+    char name[HEADER_NAME_MAX + 1];
+    struct weir_slice given = {(const uint8_t *)word, strlen(word)};
+    if (!header_name_is_token(given, false))
+        return weir_fail(err, WEIR_E_INVALID, "'%.60s' is not the name of a header", word);
+    for (size_t i = 0; i <= given.len; i++)
+        name[i] = (char)tolower((unsigned char)word[i]);
+    if (!header_may_be_kept((struct weir_slice){(const uint8_t *)name, given.len}))
+        return weir_fail(err, WEIR_E_INVALID, "'%s' belongs to one request or connection and cannot be sent on", name);
+    size_t at = 0;
+    while (at < names->count && strcmp(names->items[at], name) < 0)
+        at++;
+    if (at < names->count && strcmp(names->items[at], name) == 0)
+        return weir_fail(err, WEIR_E_INVALID, "'%s' is named twice", name);
+    if (names->count == CONFIG_MAX_NAMES)
+        return weir_fail(err, WEIR_E_INVALID, "more than %d names", CONFIG_MAX_NAMES);
+    char *copy = strdup(name);
+    if (copy == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    memmove(names->items + at + 1, names->items + at, (names->count - at) * sizeof(names->items[0]));
+    names->items[at] = copy;
+    names->count++;
+    return WEIR_OK;
 }

@@ -4,9 +4,8 @@
 #include <stdio.h>
 
 #include "relay/config_table.h"
+#include "relay/header.h"
 #include "relay/version.h"
-
-#define MASK "********"
 
 // Double-quoted YAML. In values a dollar is doubled, as it would begin a substitution when read back; keys are not substituted.
 static void print_quoted(FILE *out, const char *text, bool is_value)
@@ -22,17 +21,6 @@ static void print_quoted(FILE *out, const char *text, bool is_value)
     fputc('"', out);
 }
 
-// Headers whose values let somebody in. Better one masked too many.
-static bool is_secret(const char *name)
-{
-    static const char *const words[] = {"auth",     "token",  "key",        "secret",
-                                        "password", "cookie", "credential", "signature"};
-    for (size_t i = 0; i < WEIR_COUNT(words); i++)
-        if (strcasestr(name, words[i]) != NULL)
-            return true;
-    return false;
-}
-
 static void print_map(FILE *out, const struct config_map *map, int indent)
 {
     if (map->count == 0)
@@ -41,7 +29,7 @@ static void print_map(FILE *out, const struct config_map *map, int indent)
         fprintf(out, "\n%*s", indent + 2, "");
         print_quoted(out, map->items[i].name, false);
         fputs(": ", out);
-        print_quoted(out, is_secret(map->items[i].name) ? MASK : map->items[i].value, true);
+        print_quoted(out, header_is_secret(map->items[i].name) ? HEADER_MASK : map->items[i].value, true);
     }
 }
 
@@ -61,6 +49,16 @@ static void print_urls(FILE *out, const char *urls)
     }
     if (several)
         fputc(']', out);
+}
+
+static void print_names(FILE *out, const struct config_names *names)
+{
+    fputs(" [", out);
+    for (size_t i = 0; i < names->count; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        print_quoted(out, names->items[i], true);
+    }
+    fputc(']', out);
 }
 
 static void print_flags(FILE *out, const struct config_row *row, uint32_t flags)
@@ -116,6 +114,9 @@ static void print_value(FILE *out, const struct config_row *row, const void *fie
     case CONFIG_URLS:
         print_urls(out, *(char *const *)field);
         break;
+    case CONFIG_NAMES:
+        print_names(out, field);
+        break;
     case CONFIG_MAP:
         print_map(out, field, indent);
         break;
@@ -163,7 +164,7 @@ static bool holds_secrets(const struct config *config)
 {
     for (size_t i = 0; i < config->upstream_count; i++)
         for (size_t j = 0; j < config->upstreams[i].headers.count; j++)
-            if (is_secret(config->upstreams[i].headers.items[j].name))
+            if (header_is_secret(config->upstreams[i].headers.items[j].name))
                 return true;
     return false;
 }
@@ -174,7 +175,7 @@ bool config_print(const struct config *config, FILE *out)
     bool upstreams_printed = false;
     fprintf(out, "# The effective configuration of weir %s, defaults included.\n", weir_version);
     if (holds_secrets(config))
-        fputs("# Values shown as " MASK
+        fputs("# Values shown as " HEADER_MASK
               " are secrets: put the real ones back before you use this as a configuration.\n",
               out);
     for (size_t i = 0; i < CONFIG_ROWS; i++) {

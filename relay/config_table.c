@@ -30,8 +30,8 @@
 // clang-format on
 #define ORDER_HELP(signal) "strict: one export at a time, oldest first, or relaxed; for " signal
 
-const char *const config_type_names[] = {"text", "address", "bool", "duration", "size",
-                                         "int",  "enum",    "list", "map",      "text"};
+const char *const config_type_names[] = {"text", "address", "bool", "duration", "size", "int",
+                                         "enum", "list",    "map",  "text",     "list"};
 
 static const char *const utf8s[] = {"refuse", "pass", NULL};
 static const char *const protocols[] = {"auto", "grpc", "http/protobuf", NULL};
@@ -60,6 +60,8 @@ const struct config_row config_rows[] = {
     LISTEN_TLS("receiver.http", receiver.http_tls),
     {GLOBAL("receiver.max_request_size", SIZE, receiver.max_request_size_bytes), "64MiB", KiB, GiB, NULL,
      "of one request, before and after decompression"},
+    {GLOBAL("receiver.keep_headers", NAMES, receiver.keep_headers), "", 0, CONFIG_MAX_NAMES, NULL,
+     "request headers stored with the data and sent on, e.g. x-scope-orgid"},
     {GLOBAL("receiver.max_connections", INT, receiver.max_connections), "1024", 1, 1000000, NULL,
      "of both listeners together; at the limit no more are accepted"},
     {GLOBAL("receiver.workers", INT, receiver.workers), "1", 1, 64, NULL,

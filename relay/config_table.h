@@ -18,6 +18,7 @@ enum config_type {
     CONFIG_FLAGS,    // uint32_t, bit i is choices[i]; in YAML a list
     CONFIG_MAP,      // struct config_map
     CONFIG_URLS,     // char *, joined by commas; in YAML one, or a list
+    CONFIG_NAMES,    // struct config_names: names of headers; in YAML a list
 };
 
 struct config_row {
@@ -32,7 +33,7 @@ struct config_row {
 #define CONFIG_UPSTREAM "upstreams[]."
 
 extern const struct config_row config_rows[];
-#define CONFIG_ROWS 61
+#define CONFIG_ROWS 62
 extern const char *const config_type_names[]; // "text", "duration", …
 
 // Row of that full key ("upstreams[].retry.max"), or NULL.
@@ -49,7 +50,7 @@ void *config_row_field(const struct config_row *row, struct config *config, size
 
 // --- values (config_values.c) --------------------------------------------------------------------------------------------
 
-// Replaces *field by what `text` says. FLAGS take "a,b", MAP "name=value,name=value". WEIR_E_INVALID with a text such as
+// Replaces *field by what `text` says. FLAGS and NAMES take "a,b", MAP "name=value,name=value". WEIR_E_INVALID with a text such as
 // "'10' needs a unit (ms, s, m, h, d), as in 10s", WEIR_E_NOMEM; then *field is unchanged.
 int config_value_parse(const struct config_row *row, void *field, const char *text, struct weir_err *err);
 void config_value_free(const struct config_row *row, void *field);
@@ -57,6 +58,8 @@ void config_value_free(const struct config_row *row, void *field);
 int config_flags_add(const struct config_row *row, uint32_t *flags, const char *word, struct weir_err *err);
 // Adds or replaces; the name is made lower case. WEIR_E_INVALID when HTTP does not allow name or value, or weir sets that header itself. (config_headers.c)
 int config_map_set(struct config_map *map, const char *name, const char *value, struct weir_err *err);
+// Adds one name, in lower case. WEIR_E_INVALID: no header's name, none that can be kept, named twice, too many. (config_headers.c)
+int config_names_add(struct config_names *names, const char *word, struct weir_err *err);
 // "off", or host:port whose port may be 0; the host may be missing. (config_target.c)
 int config_listen_check(const char *text, struct weir_err *err);
 // Takes an upstream's endpoints apart. WEIR_E_INVALID, WEIR_E_NOMEM; the targets are then the caller's to free all the same. (config_target.c)

@@ -327,13 +327,28 @@ static int map_parse(const struct config_row *row, void *field, const char *text
     return WEIR_OK;
 }
 
+static int names_part(const struct config_row *row, void *target, char *part, struct weir_err *err)
+{
+    return config_names_add(target, part, err);
+}
+
+static int names_parse(const struct config_row *row, void *field, const char *text, struct weir_err *err)
+{
+    struct config_names names = {0};
+    int result = each_part(row, &names, text, names_part, err);
+    config_value_free(row, result == WEIR_OK ? field : &names);
+    if (result == WEIR_OK)
+        *(struct config_names *)field = names;
+    return result;
+}
+
 int config_value_parse(const struct config_row *row, void *field, const char *text, struct weir_err *err)
 {
     static int (*const parsers[])(const struct config_row *, void *, const char *, struct weir_err *) = {
         [CONFIG_TEXT] = text_parse,       [CONFIG_LISTEN] = text_parse, [CONFIG_BOOL] = bool_parse,
         [CONFIG_DURATION] = number_parse, [CONFIG_SIZE] = number_parse, [CONFIG_INT] = number_parse,
         [CONFIG_ENUM] = enum_parse,       [CONFIG_FLAGS] = flags_parse, [CONFIG_MAP] = map_parse,
-        [CONFIG_URLS] = text_parse,
+        [CONFIG_URLS] = text_parse,       [CONFIG_NAMES] = names_parse,
     };
     assert((size_t)row->type < WEIR_COUNT(parsers));
     return parsers[row->type](row, field, text, err);
@@ -352,5 +367,9 @@ void config_value_free(const struct config_row *row, void *field)
         }
         free(map->items);
         *map = (struct config_map){0};
+    } else if (row->type == CONFIG_NAMES) {
+        struct config_names *names = field;
+        while (names->count > 0)
+            free(names->items[--names->count]);
     }
 }

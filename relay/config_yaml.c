@@ -134,6 +134,29 @@ static void bind_urls(struct binder *binder, const struct config_row *row, size_
     weir_buf_free(&joined);
 }
 
+static void bind_names(struct binder *binder, const struct config_row *row, size_t upstream, const yaml_node_t *node)
+{
+    struct config_place place = place_at(binder, &node->start_mark);
+    struct config_names *names = config_row_field(row, binder->loader->config, upstream);
+    struct weir_err err;
+    if (node->type != YAML_SEQUENCE_NODE) {
+        weir_fail(&err, WEIR_E_INVALID, "expects a list, as in [name, name], not %s", kind_name(node));
+        config_complain_row(binder->loader, row, upstream, &place, err.text);
+        return;
+    }
+    *config_place_of(binder->loader, row, upstream) = place;
+    yaml_node_item_t *item = node->data.sequence.items.start;
+    // The one too many is complained about.
+    for (size_t i = 0; item < node->data.sequence.items.top && i <= CONFIG_MAX_NAMES; item++, i++) {
+        const yaml_node_t *element = yaml_document_get_node(binder->document, *item);
+        struct config_place at = place_at(binder, &element->start_mark);
+        char *text = value_text(binder, row, upstream, element);
+        if (text != NULL && config_names_add(names, text, &err) != WEIR_OK)
+            config_complain_row(binder->loader, row, upstream, &at, err.text);
+        free(text);
+    }
+}
+
 // The key of a pair, checked against those before it; NULL after a complaint. `where` names the mapping for messages.
 static const char *pair_key(struct binder *binder, const yaml_node_t *mapping, const yaml_node_pair_t *pair,
                             const char *where)
@@ -207,6 +230,8 @@ static void bind_value(struct binder *binder, const struct config_row *row, size
         bind_flags(binder, row, upstream, node);
     else if (row->type == CONFIG_URLS)
         bind_urls(binder, row, upstream, node);
+    else if (row->type == CONFIG_NAMES)
+        bind_names(binder, row, upstream, node);
     else if (row->type == CONFIG_MAP)
         bind_map(binder, row, upstream, node);
     else

@@ -1,14 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 // What goes with a block's requests into the spool, which does not look at it, and out again to every upstream.
 //   empty    nothing
-//   byte 0   flags
+//   byte 0   flags: 1 its one request travels alone, 2 headers follow; others: a newer weir wrote it
+//   then, with flag 2, to the end, at least once:
+//            length of the name, name, length of the value, value     lengths: LEB128, as short as they can be
+// Names are in lower case and in the order of the configuration's list, which is sorted; a repeated header stands there as often, in the
+// order it came. So requests with the same kept headers have the same bytes: they are compared as such.
 #ifndef WEIR_RELAY_ENVELOPE_H
 #define WEIR_RELAY_ENVELOPE_H
 
 #include "proto/base.h"
+#include "proto/err.h"
 
 #define ENVELOPE_ALONE                                                                                                 \
     0x01u // its one request has a root field that does not just repeat: back to back with others it would be another (C3)
+#define ENVELOPE_HEADERS 0x02u
+
+#define ENVELOPE_HEADERS_MAX 32u   // of one request
+#define ENVELOPE_BYTES_MAX   4096u // of one that is made here: upstreams take 8 KiB of headers in all, some of them
+
+struct envelope_header {
+    struct weir_slice name, value;
+};
+struct envelope {
+    bool alone;
+    size_t count;
+    struct envelope_header headers[ENVELOPE_HEADERS_MAX];
+};
+
+// Appends the envelope's bytes: none when it says nothing. WEIR_E_LIMIT: too many headers or bytes; WEIR_E_INVALID: one that cannot
+// be sent on; WEIR_E_NOMEM. The texts name no value.
+int envelope_encode(const struct envelope *envelope, struct weir_buf *out, struct weir_err *err);
+// Takes stored bytes apart; the slices point into them. WEIR_E_CORRUPT: not what envelope_encode makes; WEIR_E_FORMAT: a newer weir's.
+int envelope_decode(struct weir_slice bytes, struct envelope *out, struct weir_err *err);
 
 static inline bool envelope_is_alone(struct weir_slice envelope)
 {

@@ -177,6 +177,11 @@ static void on_begin(void *ctx, struct exchange *exchange)
         ingest_request_refuse(request, why, err.text);
         return;
     }
+    // Known to be too much before its body comes; it is kept once the body is in.
+    if (ingest->options.keep_header_count > 0 && !ingest_read_envelope(ingest, exchange, false, &why, &err)) {
+        ingest_request_refuse(request, why, err.text);
+        return;
+    }
     if (!admits(ingest, &why, &text)) {
         ingest_request_refuse(request, why, text);
         return;

@@ -3,7 +3,7 @@
 //
 //   begin   path, content type, encoding, room?            else refused before the body is read
 //   data    deframe (gRPC), decompress, under one cap
-//   end     walk the bytes, compress them into the open block of their signal
+//   end     walk the bytes, compress them into the open block of their signal; with kept headers: gather them by those
 //           nothing of ours at the writer: hand the open blocks over; else they grow until the writer is free
 //   done    the commit is durable: OK to every request in the block. It is said nowhere else.
 #ifndef WEIR_RELAY_INGEST_H
@@ -30,6 +30,8 @@ struct ingest_options {
     struct ingest_budget *budget;
     uint64_t max_request_bytes; // before and after decompression
     bool pass_bad_utf8;
+    const char *const *keep_headers; // names in lower case, sorted: stored with the data (receiver.keep_headers)
+    size_t keep_header_count;
     const atomic_bool *refusing; // shutting down: nothing new is taken
 };
 

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Open blocks and their way to the disk: the group commit.
 //
-// Happy path: requests of one turn of the loop collect in the open block of their signal; nothing of ours is at the writer, so
+// Happy path: requests of one turn of the loop collect in the open block of their signal (ingest_gather.c: and of their kept headers); nothing of ours is at the writer, so
 // the blocks are sealed and handed over at the end of the turn. While the writer works the next block grows (to 1 MiB, then
 // another one is begun); its completion hands that over. No linger, no delay: the queue that builds up is the batch.
 // Failure modes: no memory to compress or to seal -> the requests of that block are refused, retryable. The commit failed -> the
 // writer has tried all it can; every request of the block is refused, retryable. A client that left changes nothing.
-#include "relay/envelope.h"
 #include "relay/ingest_priv.h"
 
 #define ENVELOPE_NONE ((struct weir_slice){.data = NULL, .len = 0})
-#define ZSTD_LEVEL    1 // faster than 3 and, on OTLP, not worse
 
 static void on_hand_over(struct loop_later *later);
 static void on_written(struct loop_message *message);
@@ -20,7 +18,7 @@ int ingest_batch_init(struct ingest *ingest)
     for (int signal = 0; signal < WEIR_SIGNALS; signal++) {
         struct open_block *open = &ingest->open[signal];
         open->last = &open->first;
-        if ((open->builder = block_builder_new((enum weir_signal)signal, ENVELOPE_NONE, ZSTD_LEVEL)) == NULL)
+        if ((open->builder = block_builder_new((enum weir_signal)signal, ENVELOPE_NONE, INGEST_ZSTD_LEVEL)) == NULL)
             return WEIR_E_NOMEM;
     }
     return WEIR_OK;
@@ -31,11 +29,12 @@ void ingest_batch_dispose(struct ingest *ingest)
     loop_later_clear(&ingest->hand_over);
     for (int signal = 0; signal < WEIR_SIGNALS; signal++)
         block_builder_free(ingest->open[signal].builder);
+    ingest_gather_dispose(ingest);
 }
 
 // --- back-pressure ------------------------------------------------------------------------------------------------------
 
-static void count_unwritten(struct ingest *ingest, int64_t bytes)
+void ingest_batch_count(struct ingest *ingest, int64_t bytes)
 {
     ingest->unwritten_bytes += (uint64_t)bytes;
     atomic_fetch_add_explicit(&ingest->options.budget->unwritten, (uint64_t)bytes, memory_order_relaxed);
@@ -52,7 +51,7 @@ static void count_unwritten(struct ingest *ingest, int64_t bytes)
 
 // --- to the writer --------------------------------------------------------------------------------------------------------
 
-static void refuse_all(struct request *requests, enum refusal why, const char *text)
+void ingest_refuse_all(struct request *requests, enum refusal why, const char *text)
 {
     while (requests != NULL) {
         struct request *next = requests->next;
@@ -77,29 +76,43 @@ static void on_done(struct block *block, int result)
     loop_send(batch->ingest->options.loop, &batch->message);
 }
 
-// Seals the open block of `signal`. NULL when it could not be: its requests have been refused then.
-static struct block *seal(struct ingest *ingest, struct open_block *open)
+struct block *ingest_batch_seal(struct ingest *ingest, struct block_builder *builder, struct request *requests)
 {
-    uint64_t raw_bytes = block_builder_raw_bytes(open->builder);
+    uint64_t raw_bytes = block_builder_raw_bytes(builder);
     struct batch *batch = malloc(sizeof(*batch));
     struct block *block = NULL;
     struct weir_err err = {0};
-    if (batch == NULL || block_builder_seal(open->builder, &block, &err) != WEIR_OK) {
+    if (batch == NULL || block_builder_seal(builder, &block, &err) != WEIR_OK) {
         free(batch);
-        block_builder_discard(open->builder);
-        refuse_all(open_block_take(open), REFUSAL_INTERNAL, "out of memory");
-        count_unwritten(ingest, -(int64_t)raw_bytes);
+        block_builder_discard(builder);
+        ingest_refuse_all(requests, REFUSAL_INTERNAL, "out of memory");
+        ingest_batch_count(ingest, -(int64_t)raw_bytes);
         return NULL;
     }
-    *batch = (struct batch){.message = {.run = on_written},
-                            .ingest = ingest,
-                            .block = block,
-                            .requests = open_block_take(open),
-                            .raw_bytes = raw_bytes};
+    *batch = (struct batch){
+        .message = {.run = on_written}, .ingest = ingest, .block = block, .requests = requests, .raw_bytes = raw_bytes};
     block->owner = batch;
     block->next = NULL;
     ingest->at_writer++;
     return block;
+}
+
+// Seals the open block, if there is anything in it, and puts it at *last.
+static void seal(struct ingest *ingest, struct open_block *open, struct block ***last)
+{
+    if (open->first == NULL)
+        return;
+    struct block *block = ingest_batch_seal(ingest, open->builder, open_block_take(open));
+    if (block == NULL)
+        return;
+    **last = block;
+    *last = &block->next;
+}
+
+static void append(struct ingest *ingest, struct block *chain)
+{
+    if (chain != NULL)
+        spool_append(ingest->options.spool, chain, on_done);
 }
 
 static void hand_over(struct ingest *ingest)
@@ -107,15 +120,10 @@ static void hand_over(struct ingest *ingest)
     struct block *chain = NULL, **last = &chain;
     loop_later_clear(&ingest->hand_over);
     for (int signal = 0; signal < WEIR_SIGNALS; signal++) {
-        struct open_block *open = &ingest->open[signal];
-        struct block *block = open->first != NULL ? seal(ingest, open) : NULL;
-        if (block != NULL) {
-            *last = block;
-            last = &block->next;
-        }
+        seal(ingest, &ingest->open[signal], &last);
+        ingest_gather_seal(ingest, (enum weir_signal)signal, &last);
     }
-    if (chain != NULL)
-        spool_append(ingest->options.spool, chain, on_done);
+    append(ingest, chain);
 }
 
 static void on_hand_over(struct loop_later *later)
@@ -149,16 +157,16 @@ static void on_written(struct loop_message *message)
         }
         break;
     case WEIR_E_FULL:
-        refuse_all(batch->requests, REFUSAL_SPOOL_FULL,
-                   "the spool is full: data is taken again as soon as the upstreams have taken some");
+        ingest_refuse_all(batch->requests, REFUSAL_SPOOL_FULL,
+                          "the spool is full: data is taken again as soon as the upstreams have taken some");
         break;
     case WEIR_E_CLOSED:
-        refuse_all(batch->requests, REFUSAL_SHUTTING_DOWN, "weir is shutting down");
+        ingest_refuse_all(batch->requests, REFUSAL_SHUTTING_DOWN, "weir is shutting down");
         break;
     default:
-        refuse_all(batch->requests, REFUSAL_DISK_FAILED, "the spool's disk failed to make the data durable");
+        ingest_refuse_all(batch->requests, REFUSAL_DISK_FAILED, "the spool's disk failed to make the data durable");
     }
-    count_unwritten(ingest, -(int64_t)batch->raw_bytes);
+    ingest_batch_count(ingest, -(int64_t)batch->raw_bytes);
     block_free(batch->block);
     free(batch);
     finish_if_idle(ingest);
@@ -186,16 +194,15 @@ void ingest_finish(struct ingest *ingest, void (*done)(void *ctx), void *ctx)
 // --- in ----------------------------------------------------------------------------------------------------------------------
 
 // Puts the request behind those of `open`. False: it could not be, and none of them is there any more.
-static bool open_block_add(struct open_block *open, struct request *request, const struct otlp_summary *summary)
+static bool open_block_add(struct open_block *open, struct request *request)
 {
     struct ingest *ingest = request->ingest;
     uint64_t raw_bytes = request->raw.len;
-    struct block_request kept = {.items = summary->items,
-                                 .time_min_ns = summary->time_min_ns,
-                                 .time_max_ns = summary->time_max_ns,
+    struct block_request kept = {.items = request->items,
+                                 .time_min_ns = request->time_min_ns,
+                                 .time_max_ns = request->time_max_ns,
                                  .received_ns = request->received_unix_ns};
     struct weir_err err = {0};
-    request->items = summary->items;
     request->raw_bytes = raw_bytes;
     request->next = NULL;
     *open->last = request;
@@ -206,37 +213,38 @@ static bool open_block_add(struct open_block *open, struct request *request, con
         for (struct request *r = open->first; r != NULL; r = r->next)
             lost += r != request ? r->raw_bytes : 0;
         block_builder_discard(open->builder);
-        refuse_all(open_block_take(open), REFUSAL_INTERNAL, err.text);
-        count_unwritten(ingest, -(int64_t)lost);
+        ingest_refuse_all(open_block_take(open), REFUSAL_INTERNAL, err.text);
+        ingest_batch_count(ingest, -(int64_t)lost);
         return false;
     }
     // The raw copy has served; its promise stands until the answer.
-    if (request->raw.cap > 16 * 1024)
+    if (request->raw.cap > INGEST_RAW_KEPT_BYTES)
         weir_buf_free(&request->raw);
-    count_unwritten(ingest, (int64_t)raw_bytes);
+    ingest_batch_count(ingest, (int64_t)raw_bytes);
     return true;
 }
 
 static void seal_and_append(struct ingest *ingest, struct open_block *open)
 {
-    struct block *block = open->first != NULL ? seal(ingest, open) : NULL;
-    if (block != NULL)
-        spool_append(ingest->options.spool, block, on_done);
+    struct block *chain = NULL, **last = &chain;
+    seal(ingest, open, &last);
+    append(ingest, chain);
 }
 
-// A request that must not be joined (an unknown root field: C3) has a block of its own, which says so to the replay workers.
-static void add_alone(struct request *request, const struct otlp_summary *summary)
+// A request that must not be joined (an unknown root field: C3) has a block of its own, which says so to the replay workers; what came
+// before it goes before it. One with kept headers meets those with the same.
+static void add_by_envelope(struct request *request, bool alone)
 {
-    static const uint8_t envelope[] = {ENVELOPE_ALONE};
     struct ingest *ingest = request->ingest;
-    struct open_block lone = {
-        .builder = block_builder_new(request->signal, (struct weir_slice){envelope, sizeof(envelope)}, ZSTD_LEVEL)};
-    lone.last = &lone.first;
-    if (lone.builder == NULL)
-        ingest_request_refuse(request, REFUSAL_INTERNAL, "out of memory");
-    else if (open_block_add(&lone, request, summary))
-        seal_and_append(ingest, &lone);
-    block_builder_free(lone.builder);
+    struct block *chain = NULL, **last = &chain;
+    if (alone) {
+        seal(ingest, &ingest->open[request->signal], &last);
+        ingest_gather_seal(ingest, request->signal, &last);
+    }
+    ingest_gather(request, alone, &last);
+    append(ingest, chain);
+    if (ingest->at_writer == 0)
+        loop_later_set(ingest->options.loop, &ingest->hand_over, on_hand_over);
 }
 
 void ingest_batch_add(struct request *request, const struct otlp_summary *summary)
@@ -244,13 +252,26 @@ void ingest_batch_add(struct request *request, const struct otlp_summary *summar
     struct ingest *ingest = request->ingest;
     struct open_block *open = &ingest->open[request->signal];
     bool alone = !summary->mergeable && request->signal != WEIR_PROFILES; // a block of profiles is full with one (C2)
-    if (alone || block_builder_raw_bytes(open->builder) + request->raw.len > BLOCK_RAW_BYTES_TARGET)
-        seal_and_append(ingest, open);
-    if (alone)
-        add_alone(request, summary);
-    else if (!open_block_add(open, request, summary))
+    enum refusal why = REFUSAL_INTERNAL;
+    struct weir_err err = {0};
+    request->items = summary->items;
+    request->time_min_ns = summary->time_min_ns;
+    request->time_max_ns = summary->time_max_ns;
+    ingest->envelope.len = 0;
+    if ((alone || ingest->options.keep_header_count > 0) &&
+        !ingest_read_envelope(ingest, request->exchange, alone, &why, &err)) {
+        ingest_request_refuse(request, why, err.text);
         return;
-    else if (block_builder_full(open->builder))
+    }
+    if (ingest->envelope.len > 0) {
+        add_by_envelope(request, alone);
+        return;
+    }
+    if (block_builder_raw_bytes(open->builder) + request->raw.len > BLOCK_RAW_BYTES_TARGET)
+        seal_and_append(ingest, open);
+    if (!open_block_add(open, request))
+        return;
+    if (block_builder_full(open->builder))
         seal_and_append(ingest, open);
     else if (ingest->at_writer == 0)
         loop_later_set(ingest->options.loop, &ingest->hand_over, on_hand_over);

@@ -27,7 +27,8 @@ struct request {
     uint64_t wire_bytes;           // of the body so far, gRPC's prefix apart
     uint64_t promised_bytes;       // counted in budget.promised
     uint64_t started_ns, received_unix_ns;
-    uint64_t items, raw_bytes;
+    uint64_t items, raw_bytes; // raw_bytes: once it is in a block
+    uint64_t time_min_ns, time_max_ns;
     struct loop_timer deadline; // grpc-timeout
 };
 
@@ -46,13 +47,33 @@ struct open_block {
     struct request *first, **last;
 };
 
+// Requests of one signal and one envelope that is not empty, on their way into one block. They are compressed all together when the block is
+// sealed, by the signal's one compressor for such: many tenants cost no memory but that of their requests, which is promised to those.
+struct gathering {
+    struct weir_buf envelope;
+    struct request *first, **last;
+    uint32_t requests;
+    uint64_t raw_bytes;
+};
+#define INGEST_GATHERINGS 64 // of one signal; for a further one the oldest is sealed
+struct gatherings {
+    struct gathering
+        *at[INGEST_GATHERINGS]; // the first `count` in the order they were begun; the others are spare, or NULL
+    size_t count;
+    struct block_builder *builder; // made for the first one; empty but while one is sealed
+};
+
+#define INGEST_ZSTD_LEVEL     1           // faster than 3 and, on OTLP, not worse
+#define INGEST_RAW_KEPT_BYTES (16 * 1024) // of a request that has been compressed
 #define INGEST_SPARE_REQUESTS 128
 #define INGEST_SPARE_DECODERS 16
 
 struct ingest {
     struct ingest_options options;
     struct server *server;
-    struct open_block open[WEIR_SIGNALS];
+    struct open_block open[WEIR_SIGNALS]; // of what has an empty envelope
+    struct gatherings gatherings[WEIR_SIGNALS];
+    struct weir_buf envelope; // of the request at hand
     struct loop_later hand_over;
     uint32_t at_writer;       // batches handed over and not yet answered
     uint64_t unwritten_bytes; // this loop's part of budget->unwritten
@@ -75,6 +96,29 @@ bool ingest_read_head(const struct exchange *exchange, struct request *request, 
 void ingest_answer_ok(struct exchange *exchange);
 void ingest_answer_refusal(struct exchange *exchange, enum refusal why, const char *text);
 
+// Puts the kept headers of `exchange` and `alone` into ingest->envelope. False: *why and `err` say what to answer.
+bool ingest_read_envelope(struct ingest *ingest, const struct exchange *exchange, bool alone, enum refusal *why,
+                          struct weir_err *err);
+
+// ingest_gather.c ---------------------------------------------------------------------------------------------------------
+// Takes the request to the others of its envelope, ingest->envelope. Blocks that are to be written at once are put at *last, which moves on
+// to their end.
+void ingest_gather(struct request *request, bool alone, struct block ***last);
+// Seals all gatherings of that signal.
+void ingest_gather_seal(struct ingest *ingest, enum weir_signal signal, struct block ***last);
+void ingest_gather_dispose(struct ingest *ingest);
+
+// ingest_batch.c ----------------------------------------------------------------------------------------------------------
+int ingest_batch_init(struct ingest *ingest);
+void ingest_batch_dispose(struct ingest *ingest);
+// Puts the walked request into the open block of its signal and envelope; owns it from here on, whatever happens.
+void ingest_batch_add(struct request *request, const struct otlp_summary *summary);
+// Seals what is in `builder`, the block of `requests`. NULL when it could not be: they have been refused then.
+struct block *ingest_batch_seal(struct ingest *ingest, struct block_builder *builder, struct request *requests);
+// Bytes that came into open blocks, or, negative, left them unwritten or were answered.
+void ingest_batch_count(struct ingest *ingest, int64_t bytes);
+void ingest_refuse_all(struct request *requests, enum refusal why, const char *text);
+
 // ingest.c ------------------------------------------------------------------------------------------------------------------
 // Gives back what the request holds and keeps or frees the record.
 void ingest_request_free(struct request *request);
@@ -94,11 +138,5 @@ bool ingest_take_payload(struct request *request, struct weir_slice data);
 // The body has come in whole: afterwards `raw` is protobuf.
 bool ingest_take_end(struct request *request);
 void ingest_decoder_give(struct request *request);
-
-// ingest_batch.c --------------------------------------------------------------------------------------------------------------
-int ingest_batch_init(struct ingest *ingest);
-void ingest_batch_dispose(struct ingest *ingest);
-// Puts the walked request into the open block of its signal; owns it from here on, whatever happens.
-void ingest_batch_add(struct request *request, const struct otlp_summary *summary);
 
 #endif

@@ -410,6 +410,7 @@ void replay_free(struct replay *replay)
         struct export *export = replay->spare;
         replay->spare = export->next;
         weir_buf_free(&export->encoded);
+        weir_buf_free(&export->kept);
         free(export);
     }
     spool_reader_free(replay->reader);

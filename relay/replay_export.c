@@ -11,11 +11,12 @@ struct export *export_new(struct replay_lane *lane)
 {
     struct replay *replay = lane->replay;
     struct export *export = replay->spare;
-    struct weir_buf encoded = {0};
+    struct weir_buf encoded = {0}, kept = {0};
     if (export != NULL) {
         replay->spare = export->next;
         encoded = export->encoded;
-        encoded.len = 0;
+        kept = export->kept;
+        encoded.len = kept.len = 0;
     } else if ((export = malloc(sizeof(*export))) == NULL) {
         return NULL;
     }
@@ -23,6 +24,7 @@ struct export *export_new(struct replay_lane *lane)
     export->replay = replay;
     export->lane = lane;
     export->encoded = encoded;
+    export->kept = kept;
     return export;
 }
 
@@ -98,7 +100,48 @@ static int build_body(struct export *export, const struct weir_slice *raw, struc
 
 // --- head -----------------------------------------------------------------------------------------------------------------
 
-static void build_head(struct export *export)
+static bool is_set(const struct client_header *headers, size_t count, struct weir_slice name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strlen(headers[i].name) == name.len && memcmp(headers[i].name, name.data, name.len) == 0)
+            return true;
+    return false;
+}
+
+static const char *keep_text(struct export *export, struct weir_slice text)
+{
+    char *at = (char *)export->kept.data + export->kept.len;
+    memcpy(at, text.data, text.len);
+    at[text.len] = '\0';
+    export->kept.len += text.len + 1;
+    return at;
+}
+
+// What came with the data goes on with it, but for what the configuration of this upstream has set already.
+static int add_kept(struct export *export, size_t *count, struct weir_err *err)
+{
+    struct weir_slice bytes = export->part ? export->lane->split.view.envelope : export->views[0].envelope;
+    struct envelope envelope;
+    size_t set = *count;
+    if (bytes.len == 0)
+        return WEIR_OK;
+    int rc = envelope_decode(bytes, &envelope, err);
+    if (rc != WEIR_OK)
+        return rc;
+    export->kept.len = 0;
+    if (!weir_buf_reserve(&export->kept, bytes.len)) // a length each is more than a NUL each
+        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    for (size_t i = 0; i < envelope.count; i++) {
+        const struct envelope_header *header = &envelope.headers[i];
+        if (is_set(export->headers, set, header->name))
+            continue;
+        const char *name = keep_text(export, header->name);
+        export->headers[(*count)++] = (struct client_header){name, keep_text(export, header->value)};
+    }
+    return WEIR_OK;
+}
+
+static int build_head(struct export *export, struct weir_err *err)
 {
     const struct config_upstream *upstream = export->replay->upstream;
     bool grpc = upstream->target.protocol == CONFIG_PROTOCOL_GRPC;
@@ -126,10 +169,12 @@ static void build_head(struct export *export)
     headers[count++] = (struct client_header){"weir-batch", export->batch_id};
     for (size_t i = 0; i < upstream->headers.count; i++)
         headers[count++] = (struct client_header){upstream->headers.items[i].name, upstream->headers.items[i].value};
+    int rc = add_kept(export, &count, err);
     export->call.path = export->lane->paths[export->replay->endpoints.current];
     export->call.headers = headers;
     export->call.header_count = count;
     export->call.timeout_ns = upstream->timeout_ms * 1000000;
+    return rc;
 }
 
 // --- answer ---------------------------------------------------------------------------------------------------------------
@@ -322,9 +367,10 @@ int export_send(struct export *export, const struct weir_slice *raw, struct weir
     }
     export->encoding = replay->encoding;
     int rc = build_body(export, raw, err);
+    if (rc == WEIR_OK)
+        rc = build_head(export, err);
     if (rc != WEIR_OK)
         return rc;
-    build_head(export);
     export->call.done = on_done;
     export->call.user = export;
     export->started_ns = weir_now_ns();

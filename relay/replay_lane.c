@@ -6,7 +6,6 @@
 // under way and skips nothing.
 #include "relay/replay_priv.h"
 
-#include "relay/envelope.h"
 #include "relay/log.h"
 
 #define BEHIND_NS      (2ull * 1000000000) // data older than this is a backlog
@@ -81,6 +80,13 @@ static void lose(struct replay_lane *lane, uint64_t first, uint64_t end, const s
                           LOG_U64("end_block", end), LOG_U64("items", items), LOG_ERR(err));
 }
 
+// Before anything is sent with it.
+static int check_envelope(const struct block_view *view, struct weir_err *err)
+{
+    struct envelope envelope;
+    return view->envelope.len == 0 ? WEIR_OK : envelope_decode(view->envelope, &envelope, err);
+}
+
 // Reads the first block at or behind `from` in the first interval. WEIR_E_AGAIN: none. The lane is kept moving over what is not its own.
 static int read_block(struct replay_lane *lane, uint64_t from, struct block_view *view, struct weir_err *err)
 {
@@ -88,6 +94,10 @@ static int read_block(struct replay_lane *lane, uint64_t from, struct block_view
     uint64_t end = lane->todo.at[0].end;
     bool at_front = from == lane->todo.at[0].first;
     int rc = spool_reader_next(lane->replay->reader, lane->signal, from, end, view, &skip_to, err);
+    if (rc == WEIR_OK && (rc = check_envelope(view, err)) != WEIR_OK) {
+        skip_to = view->number + 1;
+        block_view_release(view);
+    }
     if (!at_front || rc == WEIR_OK)
         return rc;
     if (skip_to > end)

@@ -12,6 +12,7 @@
 #include "proto/otlp.h"
 #include "proto/verdict.h"
 #include "relay/backoff.h"
+#include "relay/envelope.h"
 #include "relay/replay.h"
 #include "relay/todo.h"
 
@@ -19,7 +20,7 @@
 #include <stdatomic.h>
 
 #define EXPORT_BLOCKS_MAX  64
-#define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + 8)
+#define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + ENVELOPE_HEADERS_MAX + 8)
 #define EXPORT_BYTES_MIN   (64u * 1024) // an export that is not through in time is made smaller, down to this
 #define SPLIT_DEPTH_MAX    64           // halving 2^32 requests needs 33 entries
 #define SPLIT_TRIES_MAX    10 // of one request whose refusal may pass (U17), before it counts as refused for good
@@ -44,6 +45,7 @@ struct export
     uint8_t prefix[GRPC_PREFIX_LEN];
     struct weir_slice ranges[EXPORT_BLOCKS_MAX + 1];
     struct client_header headers[EXPORT_HEADERS_MAX];
+    struct weir_buf kept; // names and values of the kept headers, each ended by a NUL
     char timeout[16], batch_id[128];
     uint64_t started_ns;
 };

@@ -176,6 +176,7 @@ static int make_ingests(struct run *run, struct weir_err *err)
 {
     struct relay *relay = &run->relay;
     size_t count = relay->config->receiver.workers;
+    const struct config_names *kept = &relay->config->receiver.keep_headers;
     relay->loops = calloc(count, sizeof(struct loop *));
     relay->ingests = calloc(count, sizeof(struct ingest *));
     run->threads = calloc(count, sizeof(*run->threads));
@@ -192,6 +193,8 @@ static int make_ingests(struct run *run, struct weir_err *err)
                                          .budget = &relay->budget,
                                          .max_request_bytes = relay->config->receiver.max_request_size_bytes,
                                          .pass_bad_utf8 = relay->config->receiver.utf8 == CONFIG_UTF8_PASS,
+                                         .keep_headers = (const char *const *)kept->items,
+                                         .keep_header_count = kept->count,
                                          .refusing = &relay->refusing};
         if ((relay->ingests[relay->workers] = ingest_new(&options)) == NULL) {
             loop_free(*loop);

@@ -33,6 +33,8 @@ void block_builder_free(struct block_builder *builder);
 int block_builder_add(struct block_builder *builder, struct weir_slice raw, const struct block_request *request,
                       struct weir_err *err);
 void block_builder_discard(struct block_builder *builder);
+// What the next block is of; nothing may have been added to it yet. WEIR_E_NOMEM: as it was.
+int block_builder_set_envelope(struct block_builder *builder, struct weir_slice envelope, struct weir_err *err);
 // Whether it should be sealed before the next request: the target is reached, or it holds a profiles request.
 bool block_builder_full(const struct block_builder *builder);
 size_t block_builder_raw_bytes(const struct block_builder *builder);

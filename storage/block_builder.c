@@ -58,6 +58,17 @@ void block_builder_discard(struct block_builder *builder)
     builder_reset(builder);
 }
 
+int block_builder_set_envelope(struct block_builder *builder, struct weir_slice envelope, struct weir_err *err)
+{
+    assert(builder->header.requests == 0 && builder->value.len == 0 && envelope.len <= BLOCK_ENVELOPE_BYTES_MAX);
+    size_t before = builder->envelope.len;
+    builder->envelope.len = 0;
+    if (weir_buf_append(&builder->envelope, envelope.data, envelope.len))
+        return WEIR_OK;
+    builder->envelope.len = before;
+    return weir_fail(err, WEIR_E_NOMEM, "block: no memory for an envelope of %zu bytes", envelope.len);
+}
+
 size_t block_builder_raw_bytes(const struct block_builder *builder)
 {
     return builder->header.raw_bytes;

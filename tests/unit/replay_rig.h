@@ -28,6 +28,7 @@ struct rig_seen {
     uint64_t ids[RIG_IDS_MAX];
     size_t id_count;
     char batch[128];
+    char kept[128]; // "x-a=1 x-b=2 " of its headers x-…, in their order
     uint64_t at_ns;
     int index; // 0 for the first request of the test
 };
@@ -191,6 +192,16 @@ static inline void rig_copy_header(char *out, size_t cap, const struct exchange 
     snprintf(out, cap, "%.*s", header != NULL ? (int)header->value_len : 0, header != NULL ? header->value : "");
 }
 
+static inline void rig_copy_kept(char *out, size_t cap, const struct exchange *exchange)
+{
+    for (size_t i = 0; i < exchange->header_count; i++) {
+        const struct exchange_header *h = &exchange->headers[i];
+        size_t len = strlen(out);
+        if (h->name_len > 2 && memcmp(h->name, "x-", 2) == 0)
+            snprintf(out + len, cap - len, "%.*s=%.*s ", (int)h->name_len, h->name, (int)h->value_len, h->value);
+    }
+}
+
 static inline void rig_end(void *ctx, struct exchange *exchange)
 {
     struct replay_rig *rig = ctx;
@@ -206,6 +217,7 @@ static inline void rig_end(void *ctx, struct exchange *exchange)
                    : otlp_signal_by_http_path(path + base, exchange->path.len - base, &seen.signal));
     rig_copy_header(encoding, sizeof(encoding), exchange, grpc ? "grpc-encoding" : "content-encoding");
     rig_copy_header(seen.batch, sizeof(seen.batch), exchange, "weir-batch");
+    rig_copy_kept(seen.kept, sizeof(seen.kept), exchange);
     cr_assert(encoding_by_name(ENCODING_OF_HTTP, encoding, strlen(encoding), &seen.encoding));
     if (grpc) {
         cr_assert_geq(wire.len, GRPC_PREFIX_LEN);

@@ -118,6 +118,17 @@ Test(yaml, each_error_names_place_key_and_cure)
         {"a: 1\nb: \xff", "t.yaml:2:4: not YAML: invalid leading UTF-8 octet\n"},
         {UP "spool: {directory: '${env:NOT}'}",
          "t.yaml:2:20: spool.directory: environment variable NOT is not set (${env:NOT:-default} has a default)\n"},
+        {UP "receiver: {keep_headers: x-a}",
+         "t.yaml:2:26: receiver.keep_headers: expects a list, as in [name, name], not a single value\n"},
+        {UP "receiver: {keep_headers: [x-a, Host, X-A, 'a b', content-type, [x]]}",
+         "t.yaml:2:32: receiver.keep_headers: 'host' belongs to one request or connection and cannot be sent on\n"
+         "t.yaml:2:38: receiver.keep_headers: 'x-a' is named twice\n"
+         "t.yaml:2:43: receiver.keep_headers: 'a b' is not the name of a header\n"
+         "t.yaml:2:50: receiver.keep_headers: 'content-type' belongs to one request or connection and cannot be sent "
+         "on\n"
+         "t.yaml:2:64: receiver.keep_headers: expects a list, not a list\n"},
+        {UP "receiver: {keep_headers: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r]}",
+         "t.yaml:2:75: receiver.keep_headers: more than 16 names\n"},
         {UP "receiver: {workers: '${env:NOT:-0}'}", "t.yaml:2:21: receiver.workers: 0 is out of range (1 to 64)\n"},
     };
     for (size_t i = 0; i < WEIR_COUNT(rows); i++)
@@ -321,7 +332,7 @@ Test(yaml, fills_the_struct)
     expect_sound(
         (struct config_input){0},
         "receiver:\n  grpc: {endpoint: 127.0.0.1:0}\n  http: {endpoint: off}\n  max_request_size: 1MiB\n  workers: 3\n"
-        "  shutdown_delay: 1m30s\n  utf8: pass\n"
+        "  shutdown_delay: 1m30s\n  utf8: pass\n  keep_headers: [X-Scope-OrgID, a-first, '${env:NOT:-b}']\n"
         "spool: {directory: /x y, max_size: 20MB, segment_size: 2MiB, allow_network_filesystem: true,\n"
         "  max_age: 7d, when_full: evict_oldest, keep_delivered: 36h}\ndead_letters: {max_size: 1MiB}\n"
         "upstreams:\n"
@@ -341,6 +352,10 @@ Test(yaml, fills_the_struct)
     cr_assert_eq(config.receiver.workers, 3);
     cr_assert_eq(config.receiver.shutdown_delay_ms, 90000);
     cr_assert_eq(config.receiver.utf8, CONFIG_UTF8_PASS);
+    cr_assert_eq(config.receiver.keep_headers.count, 3);
+    cr_assert_str_eq(config.receiver.keep_headers.items[0], "a-first");
+    cr_assert_str_eq(config.receiver.keep_headers.items[1], "b");
+    cr_assert_str_eq(config.receiver.keep_headers.items[2], "x-scope-orgid");
     cr_assert_str_eq(config.spool.directory, "/x y");
     cr_assert_eq(config.spool.max_size_bytes, 20000000);
     cr_assert(config.spool.allow_network_filesystem);

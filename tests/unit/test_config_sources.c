@@ -94,6 +94,8 @@ Test(flags, errors_name_the_flag)
 Test(set, takes_every_kind_of_key)
 {
     static const char *const sets[] = {"receiver.workers=2",
+                                       "receiver.keep_headers=x-old",
+                                       "receiver.keep_headers=X-Scope-OrgID, authorization",
                                        "receiver.workers=4",
                                        "upstreams.a.timeout=5s",
                                        "upstreams.a.signals=logs,metrics",
@@ -108,6 +110,9 @@ Test(set, takes_every_kind_of_key)
     test_variables = variables;
     assert_load(((struct config_input){.sets = sets, .set_count = WEIR_COUNT(sets)}), UP, &config, "");
     cr_assert_eq(config.receiver.workers, 4, "the last one holds");
+    cr_assert_eq(config.receiver.keep_headers.count, 2);
+    cr_assert_str_eq(config.receiver.keep_headers.items[0], "authorization");
+    cr_assert_str_eq(config.receiver.keep_headers.items[1], "x-scope-orgid");
     cr_assert_eq(config.upstream_count, 3);
     const struct config_upstream *a = &config.upstreams[0];
     cr_assert_eq(a->timeout_ms, 5000);
@@ -121,7 +126,7 @@ Test(set, takes_every_kind_of_key)
     cr_assert_str_eq(config.upstreams[2].tls.ca_file, "/a=b");
     config_free(&config);
     // An upstream by --set alone is one that is configured otherwise: the variables stay unused.
-    assert_load(((struct config_input){.sets = sets + 8, .set_count = 2}), NULL, &config, "");
+    assert_load(((struct config_input){.sets = sets + 10, .set_count = 2}), NULL, &config, "");
     cr_assert_eq(config.upstream_count, 1);
     cr_assert_str_eq(config.upstreams[0].name, "new");
     config_free(&config);
@@ -293,6 +298,7 @@ Test(print, reads_back_to_the_same)
                                        "spool.max_size=999999999B",
                                        "receiver.shutdown_delay=1m0s5ms",
                                        "receiver.grpc.endpoint=off",
+                                       "receiver.keep_headers=x-b,*,~",
                                        "upstreams.a.headers=*x=&y,a=null,%b={},~=$$$$,x=",
                                        "upstreams.a.tls.min_version=1.3",
                                        "upstreams.a.signals=profiles",
@@ -313,6 +319,7 @@ Test(print, reads_back_to_the_same)
     cr_assert_str_eq(second.spool.directory, first.spool.directory);
     cr_assert_eq(second.spool.max_size_bytes, 999999999);
     cr_assert_eq(second.receiver.shutdown_delay_ms, 60005);
+    cr_assert_eq(second.receiver.keep_headers.count, 3);
     cr_assert_eq(second.upstreams[0].headers.count, 5);
     for (size_t i = 0; i < 5; i++) {
         cr_assert_str_eq(second.upstreams[0].headers.items[i].name, first.upstreams[0].headers.items[i].name);

@@ -23,6 +23,7 @@ Test(refusal, rows_are_those_of_the_error_table_E1_to_E18)
         {REFUSAL_DEADLINE, GRPC_DEADLINE_EXCEEDED, 503, true},    // E17
         {REFUSAL_FRAMING, GRPC_INTERNAL, 400, false},             // E18
         {REFUSAL_DRAINING, GRPC_UNAVAILABLE, 503, true},
+        {REFUSAL_HEADERS, GRPC_RESOURCE_EXHAUSTED, 431, false}, // E19
     };
     for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
         const struct refusal_row *row = &refusal_rows[cases[i].refusal];

@@ -91,8 +91,8 @@ Test(replay, never_joins_profiles)
 
 Test(replay, joins_neither_other_envelopes_nor_what_must_be_alone)
 {
-    static const uint8_t bytes[] = {ENVELOPE_ALONE, 0, 2};
-    static const struct weir_slice none = {NULL, 0}, alone = {bytes, 1}, tenant = {bytes + 1, 2};
+    static const uint8_t bytes[] = {ENVELOPE_ALONE, ENVELOPE_HEADERS, 1, 'a', 1, 'b'};
+    static const struct weir_slice none = {NULL, 0}, alone = {bytes, 1}, tenant = {bytes + 1, 5};
     const struct weir_slice blocks[] = {none, none, alone, alone, tenant, tenant, none};
     struct replay_rig *rig = rig_new((struct config_upstream){0});
     for (unsigned i = 0; i < WEIR_COUNT(blocks); i++)

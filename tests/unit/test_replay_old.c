@@ -52,8 +52,8 @@ Test(replay_old, letters_hold_neither_other_envelopes_nor_two_profiles)
 {
     struct replay_rig *rig = rig_new((struct config_upstream){.max_data_age_ms = MINUTE_MS});
     rig->age_ns = HOUR_NS;
-    rig_append_in(rig, WEIR_LOGS, (struct weir_slice){(const uint8_t *)"\0a", 2}, 0, 1, 100);
-    rig_append_in(rig, WEIR_LOGS, (struct weir_slice){(const uint8_t *)"\0b", 2}, 1, 1, 100);
+    rig_append_in(rig, WEIR_LOGS, (struct weir_slice){(const uint8_t *)"\2\1x\1a", 5}, 0, 1, 100);
+    rig_append_in(rig, WEIR_LOGS, (struct weir_slice){(const uint8_t *)"\2\1x\1b", 5}, 1, 1, 100);
     rig_append(rig, WEIR_PROFILES, 2, 1, 100);
     rig_append(rig, WEIR_PROFILES, 3, 1, 100);
     rig_start(rig);
