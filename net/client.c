@@ -119,7 +119,7 @@ static bool own_text(const char **text)
     return *text != NULL;
 }
 
-static void options_texts(struct client_options *options, const char **texts[8])
+static void options_texts(struct client_options *options, const char **texts[9])
 {
     texts[0] = &options->host;
     texts[1] = &options->user_agent;
@@ -128,7 +128,8 @@ static void options_texts(struct client_options *options, const char **texts[8])
     texts[4] = &options->tls.key_file;
     texts[5] = &options->tls.server_name;
     texts[6] = &options->tls.min_version;
-    texts[7] = NULL;
+    texts[7] = &options->http_proxy;
+    texts[8] = NULL;
 }
 
 int client_init(struct client *client, const struct client_vtable *vtable, const struct client_options *options,
@@ -143,7 +144,7 @@ int client_init(struct client *client, const struct client_vtable *vtable, const
         client->options.max_response_bytes = 4u << 20;
     if (client->options.max_in_flight == 0)
         client->options.max_in_flight = 1;
-    const char **texts[8];
+    const char **texts[9];
     options_texts(&client->options, texts);
     bool owned = true;
     for (size_t i = 0; texts[i] != NULL; i++) {
@@ -164,7 +165,7 @@ int client_init(struct client *client, const struct client_vtable *vtable, const
 
 void client_dispose(struct client *client)
 {
-    const char **texts[8];
+    const char **texts[9];
     options_texts(&client->options, texts);
     for (size_t i = 0; texts[i] != NULL; i++) {
         free((char *)(uintptr_t)*texts[i]);

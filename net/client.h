@@ -31,6 +31,8 @@ struct client_options {
     uint32_t max_in_flight;      // calls at once
     size_t max_response_bytes;   // [4 MiB] larger answers end the call with CLIENT_E_RESPONSE_TOO_LARGE (U8)
     const char *user_agent;      // "weir/1.0"
+    const char *
+        http_proxy; // for plaintext HTTP/1.1, where the environment has no http_proxy, which alone libcurl reads; NULL: none
 };
 
 enum client_error {
@@ -72,7 +74,8 @@ struct weir_slice client_call_header(const struct client_call *call, const char 
 struct client;
 // Over HTTP/2 with prior knowledge, or ALPN h2 under TLS. Nothing is connected yet. WEIR_E_INVALID (bad TLS files: which and why), WEIR_E_NOMEM.
 int client_grpc_new(const struct client_options *options, struct client **out, struct weir_err *err);
-// Over HTTP/1.1 by libcurl.
+// Over HTTP/1.1 by libcurl, through a proxy where the process's environment names one (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, and the
+// same in lower case), but never to a loopback address.
 int client_http_new(const struct client_options *options, struct client **out, struct weir_err *err);
 void client_free(struct client *client); // ends calls under way with CLIENT_E_CANCELLED
 

@@ -160,6 +160,23 @@ static CURLcode set_tls(CURL *easy, const struct client_tls *tls)
     return code;
 }
 
+// A proxy could not lead back to this machine's own addresses, whatever the environment says for others.
+static bool is_loopback(const char *host)
+{
+    return strcasecmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+}
+
+static CURLcode set_proxy(CURL *easy, const struct client_options *options)
+{
+    if (is_loopback(options->host))
+        return curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+    // What the proxy says to CONNECT is not the answer.
+    CURLcode code = curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    if (code == CURLE_OK && !options->use_tls && options->http_proxy != NULL)
+        code = curl_easy_setopt(easy, CURLOPT_PROXY, options->http_proxy);
+    return code;
+}
+
 static CURLcode set_texts(struct http_call *call)
 {
     const struct client_options *options = &call->client->base.options;
@@ -173,7 +190,7 @@ static CURLcode set_texts(struct http_call *call)
     if (code == CURLE_OK)
         code = curl_easy_setopt(call->easy, CURLOPT_PROTOCOLS_STR, options->use_tls ? "https" : "http");
     if (code == CURLE_OK)
-        code = curl_easy_setopt(call->easy, CURLOPT_NOPROXY, "*");
+        code = set_proxy(call->easy, options);
     if (code == CURLE_OK && options->user_agent != NULL)
         code = curl_easy_setopt(call->easy, CURLOPT_USERAGENT, options->user_agent);
     if (code == CURLE_OK && options->use_tls)

@@ -49,23 +49,23 @@ static enum verdict_kind http_kind(const struct http_row *rows, int status)
 
 // The first row that fits. OTLP/HTTP (U3, U26, U27, P18).
 static const struct http_row otlp_http_rows[] = {
-    {200, 299, VERDICT_DELIVERED},  {300, 399, VERDICT_HOLD}, // a redirect would lose the body: the address is wrong
-    {401, 401, VERDICT_HOLD},       {403, 405, VERDICT_HOLD}, // 405: an address that is no OTLP receiver's
-    {407, 407, VERDICT_HOLD},       {413, 413, VERDICT_SPLIT}, {415, 415, VERDICT_HOLD},
-    {429, 429, VERDICT_RETRY},      {502, 504, VERDICT_RETRY}, {400, 599, VERDICT_REJECT},
-    {0, INT32_MAX, VERDICT_RETRY}, // no HTTP at all
+    {200, 299, VERDICT_DELIVERED},  {300, 399, VERDICT_HOLD},  // a redirect would lose the body: the address is wrong
+    {401, 401, VERDICT_HOLD},       {403, 405, VERDICT_HOLD},  // 405: an address that is no OTLP receiver's
+    {407, 407, VERDICT_HOLD},       {408, 408, VERDICT_RETRY}, // too slow, whatever was in it
+    {413, 413, VERDICT_SPLIT},      {415, 415, VERDICT_HOLD},   {429, 429, VERDICT_RETRY},
+    {502, 504, VERDICT_RETRY},      {400, 599, VERDICT_REJECT}, {0, INT32_MAX, VERDICT_RETRY}, // no HTTP at all
     {INT32_MIN, -1, VERDICT_RETRY},
 };
 
 // An HTTP answer to a gRPC call without any grpc-status: it comes from something before the gRPC server (U9). Only 400 is what
 // its map makes a rejection of the data; where that map says UNKNOWN, nobody has judged the data (U10).
 static const struct http_row proxy_rows[] = {
-    {400, 400, VERDICT_REJECT}, // INTERNAL
-    {401, 401, VERDICT_HOLD},   // UNAUTHENTICATED
-    {403, 404, VERDICT_HOLD},   // PERMISSION_DENIED, UNIMPLEMENTED
-    {413, 413, VERDICT_SPLIT},  // a proxy's limit on bodies
-    {429, 429, VERDICT_RETRY},  // UNAVAILABLE
-    {300, 499, VERDICT_HOLD},   // no gRPC server lives there
+    {400, 400, VERDICT_REJECT},                               // INTERNAL
+    {401, 401, VERDICT_HOLD},                                 // UNAUTHENTICATED
+    {403, 404, VERDICT_HOLD},                                 // PERMISSION_DENIED, UNIMPLEMENTED
+    {408, 408, VERDICT_RETRY},     {413, 413, VERDICT_SPLIT}, // a proxy's limit on bodies
+    {429, 429, VERDICT_RETRY},                                // UNAVAILABLE
+    {300, 499, VERDICT_HOLD},                                 // no gRPC server lives there
     {0, INT32_MAX, VERDICT_RETRY}, {INT32_MIN, -1, VERDICT_RETRY},
 };
 

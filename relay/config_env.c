@@ -1,13 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values from outside the file: OpenTelemetry's variables (U20, U21) and --set.
+// OpenTelemetry's variables (U20, U21). Those without a signal in their name describe one upstream, "default". A signal that any of its own
+// variables (…_TRACES_…) tells apart gets an upstream of its own, "default-traces", for which they overrule the others.
 #include <ctype.h>
 #include <stdio.h>
 
+#include "proto/otlp.h"
 #include "relay/config_table.h"
 
-// --- OTEL_EXPORTER_OTLP_* ------------------------------------------------------------------------------------------------
+#define OTEL     "OTEL_EXPORTER_OTLP_"
+#define VARIANTS 4 // general, traces, metrics, logs: there are none for profiles
+#define NAMES(value)                                                                                                   \
+    {                                                                                                                  \
+        OTEL value, OTEL "TRACES_" value, OTEL "METRICS_" value, OTEL "LOGS_" value                                    \
+    }
 
-#define OTEL "OTEL_EXPORTER_OTLP_"
+static const struct {
+    const char *upstream;
+    enum weir_signal signal; // of all but the first
+} variants[VARIANTS] = {
+    {"default", 0}, {"default-traces", WEIR_TRACES}, {"default-metrics", WEIR_METRICS}, {"default-logs", WEIR_LOGS}};
+
+// What a variable says to one upstream.
+struct said {
+    size_t upstream, variant;
+    const char *name, *value; // of the variable, which may be the general one
+};
+
+// --- one variable --------------------------------------------------------------------------------------------------------
 
 static int hex_digit(char c)
 {
@@ -63,192 +82,192 @@ static int headers_parse(struct config_map *map, char *text, struct weir_err *er
     return WEIR_OK;
 }
 
-static void read_headers(struct config_loader *loader, size_t upstream, const char *value)
+static void complain(struct config_loader *loader, const char *key, const struct said *said, const char *message)
 {
-    static const char source[] = OTEL "HEADERS";
-    struct config_place place = config_place_named(source);
-    const struct config_row *row = config_row_find(CONFIG_UPSTREAM "headers");
+    struct config_place place = config_place_named(said->name);
+    config_complain_row(loader, config_row_find(key), said->upstream, &place, message);
+}
+
+static void assign(struct config_loader *loader, const char *key, const struct said *said, const char *value)
+{
+    struct config_place place = config_place_named(said->name);
+    config_assign(loader, config_row_find(key), said->upstream, value, &place);
+}
+
+static void read_headers(struct config_loader *loader, const struct said *said)
+{
+    static const char key[] = CONFIG_UPSTREAM "headers";
     struct weir_err err = {.text = "out of memory"};
-    char *copy = strdup(value);
-    if (copy == NULL || headers_parse(config_row_field(row, loader->config, upstream), copy, &err) != WEIR_OK)
-        config_complain_row(loader, row, upstream, &place, err.text);
+    char *copy = strdup(said->value);
+    struct config_map *map = config_row_field(config_row_find(key), loader->config, said->upstream);
+    if (copy == NULL || headers_parse(map, copy, &err) != WEIR_OK)
+        complain(loader, key, said, err.text);
     free(copy);
 }
 
 // Milliseconds, without a unit.
-static void read_timeout(struct config_loader *loader, size_t upstream, const char *value)
+static void read_timeout(struct config_loader *loader, const struct said *said)
 {
-    static const char source[] = OTEL "TIMEOUT";
-    struct config_place place = config_place_named(source);
-    const struct config_row *row = config_row_find(CONFIG_UPSTREAM "timeout");
+    static const char key[] = CONFIG_UPSTREAM "timeout";
     char text[32];
-    if (strspn(value, "0123456789") != strlen(value) || strlen(value) > 18) {
-        config_complain_row(loader, row, upstream, &place, "is not a number of milliseconds");
+    if (strspn(said->value, "0123456789") != strlen(said->value) || strlen(said->value) > 18) {
+        complain(loader, key, said, "is not a number of milliseconds");
         return;
     }
-    snprintf(text, sizeof(text), "%sms", value);
-    config_assign(loader, row, upstream, text, &place);
+    snprintf(text, sizeof(text), "%sms", said->value);
+    assign(loader, key, said, text);
 }
 
-static void read_protocol(struct config_loader *loader, size_t upstream, const char *value)
+static void read_protocol(struct config_loader *loader, const struct said *said)
 {
-    static const char source[] = OTEL "PROTOCOL";
-    struct config_place place = config_place_named(source);
-    const struct config_row *row = config_row_find(CONFIG_UPSTREAM "protocol");
-    if (strcmp(value, "http/json") == 0)
-        config_complain_row(loader, row, upstream, &place, "weir does not send http/json: take http/protobuf or grpc");
+    static const char key[] = CONFIG_UPSTREAM "protocol";
+    if (strcmp(said->value, "http/json") == 0)
+        complain(loader, key, said, "weir does not send http/json: take http/protobuf or grpc");
     else
-        config_assign(loader, row, upstream, value, &place);
+        assign(loader, key, said, said->value);
 }
 
-void config_read_environment(struct config_loader *loader)
+static const char *find(struct config_loader *loader, const char *const names[VARIANTS], size_t variant,
+                        const char **name)
 {
-    static const struct {
-        const char *name, *key;
-        void (*read)(struct config_loader *loader, size_t upstream, const char *value); // instead of assigning it
-    } variables[] = {
-        {OTEL "ENDPOINT", CONFIG_UPSTREAM "endpoint", NULL},
-        {OTEL "PROTOCOL", CONFIG_UPSTREAM "protocol", read_protocol},
-        {OTEL "HEADERS", CONFIG_UPSTREAM "headers", read_headers},
-        {OTEL "COMPRESSION", CONFIG_UPSTREAM "compression", NULL},
-        {OTEL "CERTIFICATE", CONFIG_UPSTREAM "tls.ca_file", NULL},
-        {OTEL "CLIENT_CERTIFICATE", CONFIG_UPSTREAM "tls.cert_file", NULL},
-        {OTEL "CLIENT_KEY", CONFIG_UPSTREAM "tls.key_file", NULL},
-        {OTEL "TIMEOUT", CONFIG_UPSTREAM "timeout", read_timeout},
-    };
-    const char *endpoint = loader->env(OTEL "ENDPOINT");
-    if (endpoint == NULL ||
-        endpoint[0] == '\0') // empty is the same as unset, as the specification of these variables says
-        return;
-    struct config_place place = config_place_named(OTEL "ENDPOINT");
-    size_t upstream = config_upstream_add(loader, &place);
-    if (upstream == SIZE_MAX)
-        return;
-    config_assign(loader, config_row_find(CONFIG_UPSTREAM "name"), upstream, "default", &place);
-    for (size_t i = 0; i < WEIR_COUNT(variables); i++) {
-        const char *value = loader->env(variables[i].name);
-        if (value == NULL || value[0] == '\0')
-            continue;
-        place = config_place_named(variables[i].name);
-        if (variables[i].read != NULL)
-            variables[i].read(loader, upstream, value);
-        else
-            config_assign(loader, config_row_find(variables[i].key), upstream, value, &place);
-    }
-}
-
-// --- --set ---------------------------------------------------------------------------------------------------------------
-
-#define UPSTREAMS "upstreams."
-#define HEADERS   ".headers."
-
-// The number of the upstream of that name, or SIZE_MAX.
-static size_t upstream_find(const struct config *config, const char *name, size_t len)
-{
-    for (size_t i = 0; i < config->upstream_count; i++)
-        if (config->upstreams[i].name != NULL && strlen(config->upstreams[i].name) == len &&
-            memcmp(config->upstreams[i].name, name, len) == 0)
-            return i;
-    return SIZE_MAX;
-}
-
-// Names may hold dots: "upstreams.a.b.tls.ca_file" is cut where its end is the longest that the table knows. Returns the row and the
-// name's length, or NULL.
-static const struct config_row *upstream_row(const char *rest, size_t *name_len)
-{
-    char key[256];
-    for (const char *dot = strchr(rest, '.'); dot != NULL; dot = strchr(dot + 1, '.')) {
-        snprintf(key, sizeof(key), CONFIG_UPSTREAM "%s", dot + 1);
-        const struct config_row *row = config_row_find(key);
-        if (row != NULL) {
-            *name_len = (size_t)(dot - rest);
-            return row;
-        }
+    for (size_t i = 0; i < 2; i++) {
+        *name = names[i == 0 ? variant : 0];
+        const char *value = loader->env(*name);
+        if (value != NULL &&
+            value[0] != '\0') // empty is the same as unset, as the specification of these variables says
+            return value;
     }
     return NULL;
 }
 
-static void set_header(struct config_loader *loader, const char *rest, const char *value,
-                       const struct config_place *place)
+static bool wants_tls(struct config_loader *loader, const struct said *said)
 {
-    const char *headers = strstr(rest, HEADERS);
-    const struct config_row *row = config_row_find(CONFIG_UPSTREAM "headers");
-    size_t upstream = upstream_find(loader->config, rest, (size_t)(headers - rest));
-    struct weir_err err;
-    if (upstream == SIZE_MAX)
-        config_complain(loader, place, "there is no upstream '%.*s'", (int)(headers - rest), rest);
-    else if (config_map_set(config_row_field(row, loader->config, upstream), headers + strlen(HEADERS), value, &err) !=
-             WEIR_OK)
-        config_complain_row(loader, row, upstream, place, err.text);
+    static const char *const names[VARIANTS] = NAMES("INSECURE");
+    struct said insecure = *said;
+    insecure.value = find(loader, names, said->variant, &insecure.name);
+    if (insecure.value == NULL || strcasecmp(insecure.value, "false") == 0)
+        return true;
+    if (strcasecmp(insecure.value, "true") != 0)
+        complain(loader, CONFIG_UPSTREAM "endpoint", &insecure, "is neither true nor false");
+    return false;
 }
 
-// Upstreams are named, not numbered. Setting the endpoint of a name that nobody has makes a new upstream.
-static void set_upstream(struct config_loader *loader, const char *rest, const char *value,
-                         const struct config_place *place)
+// A signal's own URL is complete: for OTLP/HTTP it ends in the path that weir adds itself. True: `url` was cut there.
+static bool cut_path(char *url, enum weir_signal signal)
 {
-    size_t name_len = 0;
-    const struct config_row *row = upstream_row(rest, &name_len);
-    if (row == NULL && strstr(rest, HEADERS) != NULL) {
-        set_header(loader, rest, value, place);
-        return;
-    }
-    if (row == NULL) {
-        config_complain(loader, place, "unknown key (upstreams.NAME.KEY; `weir help config` lists all)");
-        return;
-    }
-    size_t upstream = upstream_find(loader->config, rest, name_len);
-    if (upstream == SIZE_MAX && strcmp(row->key, CONFIG_UPSTREAM "endpoint") == 0) {
-        char name[256];
-        upstream = config_upstream_add(loader, place);
-        if (upstream == SIZE_MAX)
-            return;
-        snprintf(name, sizeof(name), "%.*s", (int)name_len, rest);
-        config_assign(loader, config_row_find(CONFIG_UPSTREAM "name"), upstream, name, place);
-    }
-    if (upstream == SIZE_MAX)
-        config_complain(loader, place, "there is no upstream '%.*s' (set its endpoint first to add one)", (int)name_len,
-                        rest);
-    else
-        config_assign(loader, row, upstream, value, place);
+    const char *path = otlp_services[signal].http_path;
+    size_t len = strlen(url), tail = strlen(path);
+    if (len <= tail || strcmp(url + len - tail, path) != 0)
+        return false;
+    url[len - tail] = '\0';
+    return true;
 }
 
-static void set_global(struct config_loader *loader, const char *key, const char *value,
-                       const struct config_place *place)
+static bool is_http(const struct config_loader *loader, const struct said *said, const char *url)
 {
-    const char *keys[CONFIG_ROWS];
-    const struct config_row *row = config_row_find(key);
-    if (row != NULL) {
-        config_assign(loader, row, 0, value, place);
-        return;
-    }
-    for (size_t i = 0; i < CONFIG_ROWS; i++)
-        keys[i] = config_rows[i].key;
-    const char *nearest = config_nearest(key, keys, CONFIG_ROWS);
-    if (nearest != NULL)
-        config_complain(loader, place, "unknown key (did you mean '%s'?)", nearest);
-    else
-        config_complain(loader, place, "unknown key (`weir help config` lists all)");
+    struct config_target target;
+    enum config_protocol wanted = loader->config->upstreams[said->upstream].protocol;
+    if (config_target_parse(url, wanted, &target, NULL) != WEIR_OK)
+        return false; // check_endpoint says why
+    bool http = target.protocol == CONFIG_PROTOCOL_HTTP;
+    config_target_free(&target);
+    return http;
 }
 
-void config_read_set(struct config_loader *loader, const char *set)
+// Behind PROTOCOL, which it reads. Without a scheme _INSECURE decides about TLS, and false is its default.
+static void read_endpoint(struct config_loader *loader, const struct said *said)
 {
-    const char *equals = strchr(set, '=');
-    char *value = NULL;
-    struct weir_err err;
-    if (equals == NULL || equals == set) {
-        struct config_place place = config_place_named("--set");
-        config_complain(loader, &place, "'%.60s' is not KEY=VALUE", equals == NULL ? set : "=");
+    static const char key[] = CONFIG_UPSTREAM "endpoint";
+    const struct config_upstream *upstream = &loader->config->upstreams[said->upstream];
+    bool own = said->variant > 0 && strncmp(said->name, OTEL "ENDPOINT", sizeof(OTEL "ENDPOINT")) != 0;
+    bool bare = strstr(said->value, "://") == NULL && strchr(said->value, ',') == NULL;
+    bool http = upstream->protocol == CONFIG_PROTOCOL_HTTP;
+    char *url = NULL, message[128];
+    const char *scheme = !bare                     ? ""
+                         : wants_tls(loader, said) ? (http ? "https://" : "grpcs://")
+                                                   : (http ? "http://" : "grpc://");
+    if (asprintf(&url, "%s%s", scheme, said->value) < 0) {
+        complain(loader, key, said, "out of memory");
         return;
     }
-    // The key alone names the place: the value may be a secret.
-    struct config_place place = {.source = set, .source_len = (int)(equals - set), .flag = "--set ", .given = true};
-    char *key = strndup(set, (size_t)(equals - set));
-    if (key == NULL || config_substitute(equals + 1, strlen(equals + 1), loader->env, &value, &err) != WEIR_OK)
-        config_complain(loader, &place, "%s", key == NULL ? "out of memory" : err.text);
-    else if (strncmp(key, UPSTREAMS, strlen(UPSTREAMS)) == 0)
-        set_upstream(loader, key + strlen(UPSTREAMS), value, &place);
-    else
-        set_global(loader, key, value, &place);
-    free(key);
-    free(value);
+    enum weir_signal signal = variants[said->variant].signal;
+    if (own && cut_path(url, signal)) {
+        if (upstream->protocol == CONFIG_PROTOCOL_AUTO)
+            assign(loader, CONFIG_UPSTREAM "protocol", said, "http/protobuf");
+    } else if (own && is_http(loader, said, url)) {
+        snprintf(message, sizeof(message), "does not end in %s, the only path that weir sends this signal to",
+                 otlp_services[signal].http_path);
+        complain(loader, key, said, message);
+    }
+    assign(loader, key, said, url);
+    free(url);
+}
+
+// --- all of them ---------------------------------------------------------------------------------------------------------
+
+static const struct variable {
+    const char *names[VARIANTS];
+    const char *key;
+    void (*read)(struct config_loader *loader, const struct said *said); // instead of assigning it
+} variables[] = {
+    {NAMES("PROTOCOL"), CONFIG_UPSTREAM "protocol", read_protocol},
+    {NAMES("ENDPOINT"), CONFIG_UPSTREAM "endpoint", read_endpoint},
+    {NAMES("HEADERS"), CONFIG_UPSTREAM "headers", read_headers},
+    {NAMES("COMPRESSION"), CONFIG_UPSTREAM "compression", NULL},
+    {NAMES("CERTIFICATE"), CONFIG_UPSTREAM "tls.ca_file", NULL},
+    {NAMES("CLIENT_CERTIFICATE"), CONFIG_UPSTREAM "tls.cert_file", NULL},
+    {NAMES("CLIENT_KEY"), CONFIG_UPSTREAM "tls.key_file", NULL},
+    {NAMES("TIMEOUT"), CONFIG_UPSTREAM "timeout", read_timeout},
+    {NAMES("INSECURE"), NULL, NULL}, // read with the endpoint
+};
+#define ENDPOINT 1
+
+static bool is_set(struct config_loader *loader, const char *name)
+{
+    const char *value = loader->env(name);
+    return value != NULL && value[0] != '\0';
+}
+
+static bool has_its_own(struct config_loader *loader, size_t variant)
+{
+    for (size_t i = 0; i < WEIR_COUNT(variables); i++)
+        if (is_set(loader, variables[i].names[variant]))
+            return true;
+    return false;
+}
+
+static void describe(struct config_loader *loader, size_t variant, const char *signals)
+{
+    struct said said = {.variant = variant};
+    if (find(loader, variables[ENDPOINT].names, variant, &said.name) == NULL)
+        return;
+    struct config_place place = config_place_named(said.name);
+    said.upstream = config_upstream_add(loader, &place);
+    if (said.upstream == SIZE_MAX)
+        return;
+    assign(loader, CONFIG_UPSTREAM "name", &said, variants[variant].upstream);
+    assign(loader, CONFIG_UPSTREAM "signals", &said, signals);
+    for (size_t i = 0; i < WEIR_COUNT(variables); i++) {
+        said.value = find(loader, variables[i].names, variant, &said.name);
+        if (said.value == NULL || variables[i].key == NULL)
+            continue;
+        if (variables[i].read != NULL)
+            variables[i].read(loader, &said);
+        else
+            assign(loader, variables[i].key, &said, said.value);
+    }
+}
+
+void config_read_environment(struct config_loader *loader)
+{
+    char rest[64] = "profiles";
+    for (size_t i = 1; i < VARIANTS; i++) {
+        size_t len = strlen(rest);
+        if (!has_its_own(loader, i))
+            snprintf(rest + len, sizeof(rest) - len, ",%s", weir_signal_name(variants[i].signal));
+    }
+    describe(loader, 0, rest);
+    for (size_t i = 1; i < VARIANTS; i++)
+        if (has_its_own(loader, i))
+            describe(loader, i, weir_signal_name(variants[i].signal));
 }

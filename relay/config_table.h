@@ -111,7 +111,7 @@ size_t config_upstream_add(struct config_loader *loader, const struct config_pla
 
 void config_read_yaml(struct config_loader *loader);        // config_yaml.c
 void config_read_environment(struct config_loader *loader); // config_env.c
-void config_read_set(struct config_loader *loader, const char *set);
+void config_read_set(struct config_loader *loader, const char *set); // config_set.c
 void config_check(struct config_loader *loader); // config_check.c: what concerns several keys
 
 #endif

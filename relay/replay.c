@@ -285,6 +285,13 @@ void replay_look_again(struct replay *replay)
 
 // --- life ----------------------------------------------------------------------------------------------------------------------
 
+// libcurl reads http_proxy alone, in fear of CGI scripts; what everybody else calls it counts as well.
+static const char *upper_case_proxy(void)
+{
+    const char *lower = getenv("http_proxy");
+    return lower == NULL || lower[0] == '\0' ? getenv("HTTP_PROXY") : NULL;
+}
+
 static int make_client(struct replay *replay, const struct config_target *target, struct weir_err *err)
 {
     const struct config_upstream *upstream = replay->upstream;
@@ -302,6 +309,7 @@ static int make_client(struct replay *replay, const struct config_target *target
         .connect_timeout_ms = (uint32_t)upstream->timeout_ms,
         .max_in_flight = upstream->max_in_flight * WEIR_SIGNALS,
         .user_agent = weir_user_agent,
+        .http_proxy = upper_case_proxy(),
     };
     int rc = target->protocol == CONFIG_PROTOCOL_GRPC ? client_grpc_new(&options, client, err)
                                                       : client_http_new(&options, client, err);

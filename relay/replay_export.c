@@ -314,7 +314,8 @@ static void adapt_size(const struct export *export, const struct verdict *verdic
     struct replay *replay = export->replay;
     uint64_t max = replay->upstream->max_request_size_bytes, size = replay->export_bytes;
     bool late = (export->call.error == CLIENT_E_TIMEOUT && export->call.bytes_sent) ||
-                (verdict->kind == VERDICT_RETRY && strcmp(verdict->code, "DEADLINE_EXCEEDED") == 0);
+                (verdict->kind == VERDICT_RETRY &&
+                 (strcmp(verdict->code, "DEADLINE_EXCEEDED") == 0 || strcmp(verdict->code, "HTTP 408") == 0));
     if (late && export->raw_bytes / 2 < size)
         size = export->raw_bytes / 2 > EXPORT_BYTES_MIN ? export->raw_bytes / 2 : EXPORT_BYTES_MIN;
     else if (verdict->kind == VERDICT_DELIVERED && export->raw_bytes > size / 2)

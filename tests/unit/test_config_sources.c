@@ -228,6 +228,103 @@ Test(environment, names_grpc_by_http_and_port)
     config_free(&config);
 }
 
+// A scheme decides about TLS, else _INSECURE, which is false unless it is true.
+Test(environment, insecure_counts_without_a_scheme_U21)
+{
+    static const struct {
+        const char *endpoint, *insecure, *protocol;
+        bool tls;
+        enum config_protocol speaks;
+        uint16_t port;
+    } rows[] = {
+        {"collector:4317", "", "", true, CONFIG_PROTOCOL_GRPC, 4317},
+        {"collector:4317", "false", "", true, CONFIG_PROTOCOL_GRPC, 4317},
+        {"collector:4317", "TRUE", "", false, CONFIG_PROTOCOL_GRPC, 4317},
+        {"collector", "true", "grpc", false, CONFIG_PROTOCOL_GRPC, 4317},
+        {"collector:1", "true", "http/protobuf", false, CONFIG_PROTOCOL_HTTP, 1},
+        {"collector:1", "", "http/protobuf", true, CONFIG_PROTOCOL_HTTP, 1},
+        {"http://collector:4317", "false", "", false, CONFIG_PROTOCOL_GRPC, 4317},
+        {"https://collector:4318", "true", "", true, CONFIG_PROTOCOL_HTTP, 4318},
+    };
+    for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
+        const char *const variables[] = {"OTEL_EXPORTER_OTLP_ENDPOINT",
+                                         rows[i].endpoint,
+                                         "OTEL_EXPORTER_OTLP_INSECURE",
+                                         rows[i].insecure,
+                                         "OTEL_EXPORTER_OTLP_PROTOCOL",
+                                         rows[i].protocol,
+                                         NULL};
+        struct config config;
+        test_variables = variables;
+        assert_load((struct config_input){0}, NULL, &config, "");
+        cr_expect_eq(config.upstreams[0].target.use_tls, rows[i].tls, "row %zu", i);
+        cr_expect_eq(config.upstreams[0].target.protocol, rows[i].speaks, "row %zu", i);
+        cr_expect_eq(config.upstreams[0].target.port, rows[i].port, "row %zu", i);
+        config_free(&config);
+    }
+}
+
+Test(environment, a_signal_may_have_its_own_upstream_U18_U21)
+{
+    static const char *const variables[] = {"OTEL_EXPORTER_OTLP_ENDPOINT",
+                                            "http://all:4318/base",
+                                            "OTEL_EXPORTER_OTLP_HEADERS",
+                                            "a=1",
+                                            "OTEL_EXPORTER_OTLP_TIMEOUT",
+                                            "1500",
+                                            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                                            "https://traces:4317/x/v1/traces",
+                                            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+                                            "b=2%2C3",
+                                            "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+                                            "none",
+                                            NULL};
+    struct config config;
+    test_variables = variables;
+    assert_load((struct config_input){0}, NULL, &config, "");
+    cr_assert_eq(config.upstream_count, 3);
+    const struct config_upstream *rest = &config.upstreams[0], *traces = &config.upstreams[1],
+                                 *metrics = &config.upstreams[2];
+    cr_expect_str_eq(rest->name, "default");
+    cr_expect_eq(rest->signals, 1u << WEIR_LOGS | 1u << WEIR_PROFILES);
+    cr_expect_str_eq(traces->name, "default-traces");
+    cr_expect_eq(traces->signals, 1u << WEIR_TRACES);
+    cr_expect_str_eq(traces->target.host, "traces");
+    cr_expect_str_eq(traces->target.base_path, "/x");
+    cr_expect_eq(traces->target.protocol, CONFIG_PROTOCOL_HTTP, "it has a path");
+    cr_expect_eq(traces->timeout_ms, 1500);
+    cr_expect_eq(traces->headers.count, 1);
+    cr_expect_str_eq(traces->headers.items[0].value, "2,3");
+    cr_expect_str_eq(metrics->name, "default-metrics");
+    cr_expect_eq(metrics->signals, 1u << WEIR_METRICS);
+    cr_expect_str_eq(metrics->target.base_path, "/base");
+    cr_expect_eq(metrics->compression, CONFIG_COMPRESSION_NONE);
+    cr_expect_eq(rest->compression, CONFIG_COMPRESSION_AUTO);
+    config_free(&config);
+
+    static const char *const alone[] = {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://logs:4317",
+                                        "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=1", NULL};
+    test_variables = alone;
+    assert_load((struct config_input){0}, NULL, &config, "");
+    cr_assert_eq(config.upstream_count, 1);
+    cr_expect_str_eq(config.upstreams[0].name, "default-logs");
+    cr_expect_eq(config.upstreams[0].target.protocol, CONFIG_PROTOCOL_GRPC);
+    config_free(&config);
+
+    static const char *const wrong[] = {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+                                        "http://logs:4318/in",
+                                        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                                        "traces:4317",
+                                        "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+                                        "yes",
+                                        NULL};
+    test_variables = wrong;
+    assert_load((struct config_input){0}, NULL, &config,
+                "OTEL_EXPORTER_OTLP_TRACES_INSECURE: is neither true nor false\n"
+                "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: does not end in /v1/logs, the only path that weir sends this signal "
+                "to\n");
+}
+
 Test(environment, errors_name_the_variable)
 {
     static const char *const variables[] = {"OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -180,10 +180,10 @@ Test(verdict, answers_without_grpc_status_U9_U10)
         int http;
         enum verdict_kind kind;
     } cases[] = {{400, VERDICT_REJECT}, {401, VERDICT_HOLD},  {403, VERDICT_HOLD},  {404, VERDICT_HOLD},
-                 {413, VERDICT_SPLIT},  {415, VERDICT_HOLD},  {429, VERDICT_RETRY}, {431, VERDICT_HOLD},
-                 {502, VERDICT_RETRY},  {503, VERDICT_RETRY}, {504, VERDICT_RETRY}, {500, VERDICT_RETRY},
-                 {200, VERDICT_RETRY},  {302, VERDICT_HOLD},  {0, VERDICT_RETRY},   {-1, VERDICT_RETRY},
-                 {999, VERDICT_RETRY}};
+                 {408, VERDICT_RETRY},  {413, VERDICT_SPLIT}, {415, VERDICT_HOLD},  {429, VERDICT_RETRY},
+                 {431, VERDICT_HOLD},   {502, VERDICT_RETRY}, {503, VERDICT_RETRY}, {504, VERDICT_RETRY},
+                 {500, VERDICT_RETRY},  {200, VERDICT_RETRY}, {302, VERDICT_HOLD},  {0, VERDICT_RETRY},
+                 {-1, VERDICT_RETRY},   {999, VERDICT_RETRY}};
     for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
         struct verdict_answer answer = {.http_status = cases[i].http};
         struct verdict out;
@@ -208,7 +208,7 @@ Test(verdict, http_status_table_U3_U26_U27_P18)
     } cases[] = {{200, VERDICT_DELIVERED}, {202, VERDICT_DELIVERED}, {204, VERDICT_DELIVERED}, {299, VERDICT_DELIVERED},
                  {301, VERDICT_HOLD},      {307, VERDICT_HOLD},      {400, VERDICT_REJECT},    {401, VERDICT_HOLD},
                  {403, VERDICT_HOLD},      {404, VERDICT_HOLD},      {405, VERDICT_HOLD},      {407, VERDICT_HOLD},
-                 {408, VERDICT_REJECT},    {413, VERDICT_SPLIT},     {415, VERDICT_HOLD},      {422, VERDICT_REJECT},
+                 {408, VERDICT_RETRY},     {413, VERDICT_SPLIT},     {415, VERDICT_HOLD},      {422, VERDICT_REJECT},
                  {429, VERDICT_RETRY},     {500, VERDICT_REJECT},    {501, VERDICT_REJECT},    {502, VERDICT_RETRY},
                  {503, VERDICT_RETRY},     {504, VERDICT_RETRY},     {507, VERDICT_REJECT},    {0, VERDICT_RETRY},
                  {100, VERDICT_RETRY},     {600, VERDICT_RETRY},     {-5, VERDICT_RETRY}};
