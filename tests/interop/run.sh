@@ -1,39 +1,113 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Fetches the pinned clients once (build/interop), then runs the comparisons: the JS SDK through npm, the Collector's unmarshalers
-# through Go. What is missing is named and its tests are skipped; where CI is set, a missing SDK is a failure. (Debian 12's own Go is
-# too old for today's Collector: without a newer one its tests are skipped everywhere.)
+# Fetches and builds the pinned peers once (build/interop, build/venv), then runs the comparisons. What is missing is named and its
+# tests are skipped; where CI is set, what `make deps` installs must be there and all that is there must build.
+#   usage: run.sh [fetch]      fetch: stop before the comparisons
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
+here=$root/tests/interop
 at=$root/build/interop
+builder=v0.162.0 # the version of everything in collector/builder.yaml
+mkdir -p "$at"
+rm -f "$at"/*.ready
+export GOTOOLCHAIN=local GOFLAGS='-trimpath -buildvcs=false' GOMAXPROCS=2 CGO_ENABLED=0
+
 skip() { echo "interop: SKIPPED: $1"; }
 need() {
     skip "$1"
     [ -z "${CI-}" ] || exit 1
 }
-mkdir -p "$at"
+# Whether $1 was made of the same files as now; made: notes that it was.
+sum() { cat "$@" <(go version 2>/dev/null) | sha256sum; }
+fresh() {
+    local mark=$at/$1.made
+    shift
+    [ -f "$mark" ] && [ "$(sum "$@")" = "$(cat "$mark")" ]
+}
+made() {
+    local mark=$at/$1.made
+    shift
+    sum "$@" >"$mark"
+}
+ready() {
+    touch "$at/$1.ready"
+    echo "interop: $1: $2 (${SECONDS} s)"
+}
 
-fetch_sdk() {
-    command -v node >/dev/null || { need "node is not installed (make deps)"; return; }
-    command -v npm >/dev/null || { need "npm is not installed (make deps)"; return; }
-    if ! cmp -s "$root/tests/interop/package-lock.json" "$at/package-lock.json" || [ ! -d "$at/node_modules" ]; then
-        cp "$root"/tests/interop/package{,-lock}.json "$at/"
+fetch_js() {
+    command -v node >/dev/null || { need "JS SDK: node is not installed (make deps)"; return; }
+    command -v npm >/dev/null || { need "JS SDK: npm is not installed (make deps)"; return; }
+    if ! cmp -s "$here/package-lock.json" "$at/package-lock.json" || [ ! -d "$at/node_modules" ]; then
+        cp "$here"/package{,-lock}.json "$at/"
         npm ci --prefix "$at" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error || {
             rm -rf "$at/package-lock.json" "$at/node_modules"
-            need "npm could not fetch the SDK's packages"
+            need "JS SDK: npm could not fetch its packages"
             return
         }
     fi
-    cp "$root/tests/interop/export.mjs" "$at/"
+    cp "$here/sdk.mjs" "$at/"
+    ready js "OpenTelemetry JS $(jq -r '.dependencies["@opentelemetry/exporter-trace-otlp-grpc"]' "$here/package.json"), node $(node --version)"
 }
+fetch_python() {
+    local venv=$root/build/venv
+    if ! fresh python "$here/requirements.txt" || [ ! -x "$venv/bin/python" ]; then
+        python3 -m venv "$venv"
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$here/requirements.txt" || {
+            need "Python SDK: pip could not fetch its packages"
+            return
+        }
+        made python "$here/requirements.txt"
+    fi
+    ready python "OpenTelemetry Python $(sed -n 's/opentelemetry-sdk==//p' "$here/requirements.txt"), $("$venv/bin/python" --version)"
+}
+
+# A Go program: go_program NAME DIRECTORY OUTPUT VERSION [go build's arguments…]. Modules that cannot be fetched skip it.
+go_program() {
+    local name=$1 from=$here/$2 output=$at/$3 version=$4
+    shift 4
+    local files=("$from"/go.mod "$from"/go.sum)
+    [ ! -f "$from/main.go" ] || files+=("$from/main.go")
+    if ! fresh "$name" "${files[@]}" || [ ! -x "$output" ]; then
+        (cd "$from" && go list -deps "$@" >/dev/null) || { skip "$name: its Go modules could not be fetched"; return; }
+        (cd "$from" && nice go build -ldflags='-s -w' -o "$output" "$@") || { need "$name: it does not build"; return; }
+        made "$name" "${files[@]}"
+    fi
+    ready "$name" "$version"
+}
+# The builder writes the Collector's main program; its modules are pinned by our go.mod and go.sum.
 build_collector() {
-    command -v go >/dev/null || { skip "go is not installed: the Collector does not read our OTLP/JSON here"; return; }
-    (cd "$root/tests/interop/otlpjson" && GOTOOLCHAIN=local go build -buildvcs=false -o "$at/otlpjson" .) || {
-        rm -f "$at/otlpjson"
-        skip "the Collector's unmarshalers could not be built (Go 1.26 and its module proxy are needed)"
-    }
+    local from=$here/collector to=$at/collector
+    local files=("$from"/{builder.yaml,go.mod,go.sum})
+    if ! fresh collector "${files[@]}" || [ ! -x "$to/otelcol" ]; then
+        mkdir -p "$to"
+        cp "$from"/go.{mod,sum} "$to/"
+        GOBIN=$at nice go install "go.opentelemetry.io/collector/cmd/builder@$builder" || { skip "Collector: its builder could not be fetched"; return; }
+        (cd "$from" && "$at/builder" --config builder.yaml --skip-get-modules --skip-compilation) || { need "Collector: the builder fails"; return; }
+        (cd "$to" && go list -deps . >/dev/null) || { skip "Collector: its Go modules could not be fetched"; return; }
+        (cd "$from" && nice "$at/builder" --config builder.yaml --skip-get-modules) || { need "Collector: it does not build"; return; }
+        made collector "${files[@]}"
+    fi
+    ready collector "$("$to/otelcol" --version)"
 }
-fetch_sdk
-build_collector
+go_peers() {
+    local version
+    command -v go >/dev/null || { skip "Go SDK, Collector, Prometheus: go is not installed (Debian 12's is too old: 1.26 is needed)"; return; }
+    version=$(go env GOVERSION)
+    if ! [[ $version =~ ^go1\.([0-9]+) ]] || [ "${BASH_REMATCH[1]}" -lt 26 ]; then
+        skip "Go SDK, Collector, Prometheus: $version is too old, 1.26 is needed"
+        return
+    fi
+    local mod=$here/sdk-go/go.mod
+    go_program otlpjson otlpjson otlpjson "the Collector's unmarshalers, pdata $(sed -n 's,.*collector/pdata v,v,p' "$here/otlpjson/go.mod")" .
+    go_program go sdk-go sdk-go "OpenTelemetry Go $(sed -n 's,.*otel/sdk v,v,p' "$mod"), $version" .
+    build_collector
+    go_program prometheus prometheus prometheus "$(sed -n 's,.*prometheus/prometheus v0\.\([0-9.]*\).*,Prometheus module v0.\1,p' "$here/prometheus/go.mod")" \
+        -tags remove_all_sd github.com/prometheus/prometheus/cmd/prometheus
+}
+
+fetch_js
+fetch_python
+go_peers
+[ "${1-}" != fetch ] || exit 0
 cd "$root"
-exec /usr/bin/python3 -m pytest -p no:cacheprovider -q -rs tests/interop
+exec /usr/bin/python3 -m pytest -p no:cacheprovider -q -rs --durations=6 tests/interop

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exports the same spans, metrics and log records twice with unmodified OTLP exporters: to weir and straight to a sink.
-//   usage: node export.mjs WEIR_ADDRESS DIRECT_ADDRESS grpc|http none|gzip
-// The SDK's objects are made once, so ids and times are the same in both. Prints {"spans", "dataPoints", "logRecords"}.
+// Exports the same spans, metrics and log records to each target with unmodified OTLP exporters.
+//   usage: node export.mjs '{"targets": [{"grpc": ADDRESS, "http": ADDRESS}, …], "ways": ["grpc-gzip", "http-none", "json-gzip", …]}'
+// The SDK's objects are made once a way, so ids and times are the same at each target. Prints {"spans", "dataPoints", "logRecords"}.
 import { ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, trace } from '@opentelemetry/api';
 import { SeverityNumber } from '@opentelemetry/api-logs';
 import { OTLPLogExporter as GrpcLogs } from '@opentelemetry/exporter-logs-otlp-grpc';
+import { OTLPLogExporter as JsonLogs } from '@opentelemetry/exporter-logs-otlp-http';
 import { OTLPLogExporter as HttpLogs } from '@opentelemetry/exporter-logs-otlp-proto';
 import { OTLPMetricExporter as GrpcMetrics } from '@opentelemetry/exporter-metrics-otlp-grpc';
+import { OTLPMetricExporter as JsonMetrics } from '@opentelemetry/exporter-metrics-otlp-http';
 import { OTLPMetricExporter as HttpMetrics } from '@opentelemetry/exporter-metrics-otlp-proto';
 import { OTLPTraceExporter as GrpcTraces } from '@opentelemetry/exporter-trace-otlp-grpc';
+import { OTLPTraceExporter as JsonTraces } from '@opentelemetry/exporter-trace-otlp-http';
 import { OTLPTraceExporter as HttpTraces } from '@opentelemetry/exporter-trace-otlp-proto';
 import { CompressionAlgorithm } from '@opentelemetry/otlp-exporter-base';
 import { resourceFromAttributes } from '@opentelemetry/resources';
@@ -16,16 +19,16 @@ import { InMemoryLogRecordExporter, LoggerProvider, SimpleLogRecordProcessor } f
 import { AggregationType, MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 
-const [weir, direct, transport, compression] = process.argv.slice(2);
-const resource = resourceFromAttributes({
-    'service.name': 'interop', 'service.version': '1.2.3', way: `${transport}-${compression}`, 'host.cpus': 4, 'is.test': true,
+const { targets, ways } = JSON.parse(process.argv[2]);
+const makeResource = (way) => resourceFromAttributes({
+    'service.name': 'interop', 'service.version': '1.2.3', sdk: 'js', way, 'host.cpus': 4, 'is.test': true,
 });
 const attributes = {
     string: 'grüße, 世界 🌊', empty: '', int: 42, negative: -7, large: 2 ** 53 - 1, double: 0.1, tiny: 5e-324, yes: true, no: false,
-    strings: ['a', '', 'ß'], ints: [1, -2, 3], doubles: [0.5, 1e300], bools: [true, false], none: [],
+    strings: ['a', '', 'ß'], ints: [1, -2, 3], doubles: [0.5, 1e-300], bools: [true, false], none: [],
 };
 
-function makeSpans() {
+function makeSpans(resource) {
     const memory = new InMemorySpanExporter();
     const provider = new BasicTracerProvider({ resource, spanProcessors: [new SimpleSpanProcessor(memory)] });
     const tracer = provider.getTracer('interop-traces', '4.5.6', { schemaUrl: 'https://opentelemetry.io/schemas/1.30.0' });
@@ -52,7 +55,7 @@ class OneReader extends MetricReader {
     async onShutdown() {}
 }
 
-async function makeMetrics() {
+async function makeMetrics(resource) {
     const reader = new OneReader();
     const provider = new MeterProvider({
         resource, readers: [reader],
@@ -76,7 +79,7 @@ async function makeMetrics() {
     return (await reader.collect()).resourceMetrics;
 }
 
-function makeLogs() {
+function makeLogs(resource) {
     const memory = new InMemoryLogRecordExporter();
     const provider = new LoggerProvider({ resource, processors: [new SimpleLogRecordProcessor(memory)] });
     const logger = provider.getLogger('interop-logs', '0.0.1');
@@ -94,27 +97,35 @@ function makeLogs() {
     return memory.getFinishedLogRecords();
 }
 
-function exporter(Grpc, Http, address, path) {
-    const options = { compression: compression === 'gzip' ? CompressionAlgorithm.GZIP : CompressionAlgorithm.NONE, timeoutMillis: 30000 };
-    return transport === 'grpc' ? new Grpc({ ...options, url: `http://${address}` }) : new Http({ ...options, url: `http://${address}${path}` });
+const exporters = {
+    grpc: [GrpcTraces, GrpcMetrics, GrpcLogs],
+    http: [HttpTraces, HttpMetrics, HttpLogs],
+    json: [JsonTraces, JsonMetrics, JsonLogs],
+};
+const paths = ['/v1/traces', '/v1/metrics', '/v1/logs'];
+
+async function send(Exporter, url, compression, items) {
+    const exporter = new Exporter({ url, timeoutMillis: 30000, compression: CompressionAlgorithm[compression.toUpperCase()] });
+    await new Promise((resolve, reject) => exporter.export(items, (result) => {
+        if (result.code === 0) resolve();
+        else reject(result.error ?? new Error(`export to ${url} failed`));
+    }));
+    await exporter.shutdown();
 }
 
-async function send(Grpc, Http, path, items) {
-    for (const address of [weir, direct]) {
-        const to = exporter(Grpc, Http, address, path);
-        await new Promise((resolve, reject) => to.export(items, (result) => {
-            if (result.code === 0) resolve();
-            else reject(result.error ?? new Error(`export to ${address} failed`));
-        }));
-        await to.shutdown();
+const made = { spans: 0, dataPoints: 0, logRecords: 0 };
+for (const way of ways) {
+    const [transport, compression] = way.split('-');
+    const resource = makeResource(way);
+    const batches = [makeSpans(resource), await makeMetrics(resource), makeLogs(resource)];
+    for (const target of targets) {
+        for (const [i, items] of batches.entries()) {
+            const url = transport === 'grpc' ? `http://${target.grpc}` : `http://${target.http}${paths[i]}`;
+            await send(exporters[transport][i], url, compression, items);
+        }
     }
+    made.spans += batches[0].length;
+    made.dataPoints += batches[1].scopeMetrics.flatMap((s) => s.metrics).reduce((n, m) => n + m.dataPoints.length, 0);
+    made.logRecords += batches[2].length;
 }
-
-const spans = makeSpans();
-const metrics = await makeMetrics();
-const logs = makeLogs();
-await send(GrpcTraces, HttpTraces, '/v1/traces', spans);
-await send(GrpcMetrics, HttpMetrics, '/v1/metrics', metrics);
-await send(GrpcLogs, HttpLogs, '/v1/logs', logs);
-const dataPoints = metrics.scopeMetrics.flatMap((s) => s.metrics).reduce((n, m) => n + m.dataPoints.length, 0);
-console.log(JSON.stringify({ spans: spans.length, dataPoints, logRecords: logs.length }));
+console.log(JSON.stringify(made));

@@ -14,7 +14,7 @@ from conftest import box, pytest_runtest_makereport  # noqa: E402,F401  the same
 from weirtest import BUILD, ROOT, SIGNALS  # noqa: E402
 
 OTLPJSON = ROOT / "build" / "interop" / "otlpjson"
-pytestmark = pytest.mark.skipif(not OTLPJSON.exists(), reason="the Collector's unmarshalers are not built: run by `make interop`, with Go 1.26")
+pytestmark = pytest.mark.skipif(not OTLPJSON.with_suffix(".ready").exists(), reason="the Collector's unmarshalers are not built: run by `make interop`, with Go 1.26")
 
 
 def otlpjson(*args):
