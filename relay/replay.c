@@ -244,6 +244,21 @@ static int poll_timeout_ms(const struct replay *replay)
     return (int)((due_ns - now_ns + 999999) / 1000000);
 }
 
+static void await(sem_t *sem)
+{
+    while (sem_wait(sem) != 0)
+        ;
+}
+
+// What is left ends with CLIENT_E_CANCELLED. In the worker's thread when there is one: h2o keeps of each socket a pointer to what
+// belongs to the thread that made it.
+static void free_clients(struct replay *replay)
+{
+    for (size_t i = 0; i < replay->endpoints.count; i++)
+        client_free(replay->endpoints.clients[i]);
+    replay->endpoints.count = 0;
+}
+
 static void *worker(void *arg)
 {
     struct replay *replay = arg;
@@ -260,7 +275,10 @@ static void *worker(void *arg)
     }
     while (replay->in_flight > 0 && weir_now_ns() < replay->stop_deadline_ns)
         endpoints_poll(replay, 50);
-    return NULL; // what is left is cancelled by replay_free: until then others may still wake the client
+    sem_post(&replay->ended);
+    await(&replay->release); // until replay_free others may still wake the clients
+    free_clients(replay);
+    return NULL;
 }
 
 // All of them: which one it polls is the worker's own affair.
@@ -355,6 +373,8 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
     replay->stats.since_unix_ns = weir_now_unix_ns();
     replay->backlog_news = true;
     pthread_mutex_init(&replay->lock, NULL);
+    sem_init(&replay->ended, 0, 0);
+    sem_init(&replay->release, 0, 0);
     replay->endpoints.home_wait_ms = ENDPOINT_HOME_MS;
     replay->stats.endpoint = upstream->target.text;
     int rc = WEIR_OK;
@@ -398,17 +418,22 @@ void replay_stop(struct replay *replay)
     if (!replay->started)
         return;
     assert(atomic_load(&replay->stop));
-    pthread_join(replay->thread, NULL);
-    replay->started = false;
+    await(&replay->ended);
+    sem_post(&replay->ended); // for another replay_stop
 }
 
 void replay_free(struct replay *replay)
 {
     if (replay == NULL)
         return;
-    assert(!replay->started);
-    for (size_t i = 0; i < replay->endpoints.count; i++)
-        client_free(replay->endpoints.clients[i]); // ends what is left with CLIENT_E_CANCELLED
+    if (replay->started) {
+        replay_stop(replay);
+        sem_post(&replay->release);
+        pthread_join(replay->thread, NULL);
+    }
+    free_clients(replay);
+    sem_destroy(&replay->ended);
+    sem_destroy(&replay->release);
     for (int i = 0; i < WEIR_SIGNALS; i++) {
         split_dispose(&replay->lanes[i].split);
         for (size_t j = 0; j < CONFIG_MAX_ENDPOINTS; j++)

@@ -58,7 +58,7 @@ void replay_look_again(struct replay *replay);
 // No further export is started, and those under way have `grace_ms` left. The data stays in the spool. Does not wait, so that
 // several workers end in the time of one.
 void replay_ask_stop(struct replay *replay, uint32_t grace_ms);
-void replay_stop(struct replay *replay); // after replay_ask_stop: waits for the thread's end
+void replay_stop(struct replay *replay); // after replay_ask_stop: waits until the worker delivers nothing more
 void replay_free(struct replay *replay); // gives up what is still under way; nobody may wake it any more
 void replay_stats_get(struct replay *replay, struct replay_stats *out); // any thread
 const struct config_upstream *replay_upstream(const struct replay *replay);

@@ -17,6 +17,7 @@
 #include "relay/todo.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #define EXPORT_BLOCKS_MAX  64
@@ -117,7 +118,8 @@ struct replay {
     uint64_t random;
     pthread_t thread;
     bool started;
-    uint64_t turn; // of the worker, from 1
+    sem_t ended, release; // the worker has done its last export; it may free its clients and end
+    uint64_t turn;        // of the worker, from 1
     atomic_bool stop, woken, look_again;
     uint64_t stop_deadline_ns;
     pthread_mutex_t lock; // guards stats

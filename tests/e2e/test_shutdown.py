@@ -76,3 +76,12 @@ def test_sigint_is_the_same_and_sighup_is_not_the_end(box):
     assert weir.process.alive()
     weir.process.signal(signal.SIGINT)
     assert weir.process.wait(15) == 0
+
+
+def test_connections_to_many_upstreams(box):
+    """The threads that made the connections are gone when a relay ends, and with more than a few of them their stacks too."""
+    sink = box.sink()
+    weir = box.weir(*(sink.url(transport) for transport in ("grpc", "http") for _ in range(6)))
+    box.gen(weir, items=200)
+    weir.wait_drained()
+    assert weir.terminate() == 0, weir.process.log()
