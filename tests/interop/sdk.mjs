@@ -79,12 +79,12 @@ async function makeMetrics(resource) {
     return (await reader.collect()).resourceMetrics;
 }
 
-function makeLogs(resource) {
+function makeLogs(resource, bytes) {
     const memory = new InMemoryLogRecordExporter();
     const provider = new LoggerProvider({ resource, processors: [new SimpleLogRecordProcessor(memory)] });
     const logger = provider.getLogger('interop-logs', '0.0.1');
     const bodies = ['plain', 'grüße 🌊', '', 42, 2.5, true, ['a', 1, false], { nested: { deep: ['ä', { x: 1 }] }, n: -1 },
-        new Uint8Array([0, 255, 1, 254])];
+        ...(bytes ? [new Uint8Array([0, 255, 1, 254])] : [])];
     for (let i = 0; i < 45; i++) {
         const spanContext = { traceId: 'abcdef0123456789abcdef012345678' + (i % 10), spanId: '0123456789abcdef', traceFlags: 1 };
         logger.emit({
@@ -117,7 +117,8 @@ const made = { spans: 0, dataPoints: 0, logRecords: 0 };
 for (const way of ways) {
     const [transport, compression] = way.split('-');
     const resource = makeResource(way);
-    const batches = [makeSpans(resource), await makeMetrics(resource), makeLogs(resource)];
+    // Its JSON has bytes as an object of numbers, and whole doubles above 2^63 as intValue: neither is OTLP, and nobody takes them.
+    const batches = [makeSpans(resource), await makeMetrics(resource), makeLogs(resource, transport !== 'json')];
     for (const target of targets) {
         for (const [i, items] of batches.entries()) {
             const url = transport === 'grpc' ? `http://${target.grpc}` : `http://${target.http}${paths[i]}`;
