@@ -281,6 +281,10 @@ void evict_due(struct spool *spool)
 {
     learn_some(spool);
     while (evict_one(spool, 0)) {
+        if (!keeper_is_awaited(spool))
+            continue;
+        atomic_store(&spool->retention_due, true); // the rest after what cannot wait
+        break;
     }
     clock_tell(spool);
 }

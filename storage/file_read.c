@@ -13,13 +13,14 @@
 struct file_read_patience file_read_patience = {FILE_READ_TRIES, FILE_READ_GIVE_UP_NS};
 
 // The places that failed last, of all files: a file may be closed and opened again between two tries.
-#define PLACES 32u
+#define PLACES       32u
+#define FORGOTTEN_NS 20000000000u // nobody asks for it any more
 static struct place {
     dev_t device;
     ino_t inode;
     uint64_t offset;
     unsigned failures; // 0: free
-    uint64_t first_ns;
+    uint64_t first_ns, last_ns;
 } places[PLACES];
 static unsigned next_place;
 static atomic_uint places_used;
@@ -97,12 +98,20 @@ static bool place_fails(const struct file_read *file, uint64_t offset)
         place = &places[next_place++ % PLACES];
         if (place->failures == 0)
             atomic_fetch_add(&places_used, 1);
-        *place = (struct place){file->device, file->inode, offset, 0, now};
+        *place = (struct place){file->device, file->inode, offset, 0, now, now};
     }
+    place->last_ns = now;
     place->failures += place->failures < UINT32_MAX;
     bool given_up = place->failures >= file_read_patience.tries && now - place->first_ns >= file_read_patience.ns;
     pthread_mutex_unlock(&places_lock);
     return given_up;
+}
+
+// Not given up yet, and somebody still tries it: what was in a file that went is never read again.
+static bool place_waits(const struct place *p, uint64_t now)
+{
+    return p->failures > 0 && now - p->last_ns < FORGOTTEN_NS &&
+           (p->failures < file_read_patience.tries || now - p->first_ns < file_read_patience.ns);
 }
 
 bool file_read_waits(void)
@@ -113,8 +122,7 @@ bool file_read_waits(void)
     uint64_t now = weir_now_ns();
     pthread_mutex_lock(&places_lock);
     for (unsigned i = 0; i < PLACES; i++)
-        waits = waits || (places[i].failures > 0 && (places[i].failures < file_read_patience.tries ||
-                                                     now - places[i].first_ns < file_read_patience.ns));
+        waits = waits || place_waits(&places[i], now);
     pthread_mutex_unlock(&places_lock);
     return waits;
 }

@@ -35,7 +35,7 @@ void file_read_measure(struct file_read *file);
 // All of [offset, offset + len), or: WEIR_E_CORRUPT: the file ends before, or the disk has failed at this place often enough; WEIR_E_IO: try
 // again later. Failures are remembered for all descriptors of one file. Any thread.
 int file_read_at(struct file_read *file, void *out, size_t len, uint64_t offset, struct weir_err *err);
-// Whether some place has failed that is not given up yet.
+// Whether some place has failed lately that is not given up yet.
 bool file_read_waits(void);
 // For who cannot go on before it is known whether a place is lost: after a WEIR_E_IO waits a little and returns whether to try again, at
 // most so many times. `tries` begins at 0.

@@ -117,6 +117,14 @@ int keeper_ask_room(struct spool *spool, uint64_t bytes, struct weir_err *err)
     return code == WEIR_OK ? WEIR_OK : space_for(spool, bytes, err); // which says why not
 }
 
+bool keeper_is_awaited(struct spool *spool)
+{
+    pthread_mutex_lock(&spool->keeper_lock);
+    bool awaited = spool->room_wanted != 0;
+    pthread_mutex_unlock(&spool->keeper_lock);
+    return awaited;
+}
+
 // Makes the room that the writer waits for, and what a dead letter did not find.
 static void answer_room(struct spool *spool)
 {

@@ -152,6 +152,10 @@ int segment_end(struct segment *segment, uint64_t limit, uint64_t *end, struct s
         *end = limit;
         *counts = there.low;
     }
+    // The last one shows blocks of a commit that failed, and the writer is about to do them again in another or to count them here: not known
+    // yet, and what is noted here stays.
+    if (*end > atomic_load(&spool->next_block))
+        return weir_fail(err, WEIR_E_IO, "its last commit is not decided yet");
     pthread_mutex_lock(&spool->lock);
     segment->end_known = true;
     segment->end = *end;

@@ -339,6 +339,7 @@ void *keeper_main(void *arg);
 void keeper_wake(struct spool *spool);
 // Whether a file of that size may be made; when eviction is allowed the keeper makes room first. The writer. WEIR_OK, WEIR_E_FULL.
 int keeper_ask_room(struct spool *spool, uint64_t bytes, struct weir_err *err);
+bool keeper_is_awaited(struct spool *spool); // by the writer
 void keeper_make_spare(struct spool *spool);
 // Gives the spare up. False: there was none.
 bool keeper_drop_spare(struct spool *spool);

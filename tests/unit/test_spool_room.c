@@ -187,3 +187,34 @@ Test(spool_room, a_bad_sector_does_not_keep_a_lane_from_its_past, .timeout = 60)
     spool_close(spool);
     kit_remove_directory(dir);
 }
+
+// A commit failed, its blocks show in the file all the same, and they are done again in the next segment: where the failed one ends must
+// not be noted before that is decided, or evicting it would take the next one's blocks.
+Test(spool_room, a_commit_that_is_not_decided, .timeout = 60)
+{
+    char *dir = kit_directory();
+    struct spool_options options = rig_options(dir, 64);
+    struct spool *spool = rig_open(&options);
+    kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    rig_fill(spool, 0, 2);
+    spool_close(spool);
+    spool = rig_open(&options);
+    uint64_t limit, end;
+    struct spool_counts counts;
+    struct segment *segment = catalog_pin(spool, 0, &limit);
+    cr_assert_eq(limit, UINT64_MAX);
+    cr_assert_eq(segment_learn(segment, limit, NULL), WEIR_OK); // the keeper does not look at it any more
+    pthread_mutex_lock(&spool->lock);
+    segment->end_known = false;
+    pthread_mutex_unlock(&spool->lock);
+    atomic_store(&spool->next_block, 1);
+    cr_expect_eq(segment_end(segment, limit, &end, &counts, NULL), WEIR_E_IO);
+    cr_expect(!segment->end_known);
+    atomic_store(&spool->next_block, 2);
+    cr_expect_eq(segment_end(segment, 1, &end, &counts, NULL), WEIR_OK); // done again: another begins at 1
+    cr_expect_eq(end, 1);
+    cr_expect_eq(counts.items[WEIR_TRACES], kit_items(0));
+    segment_unpin(segment);
+    spool_close(spool);
+    kit_remove_directory(dir);
+}
