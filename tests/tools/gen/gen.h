@@ -35,6 +35,8 @@ struct gen_options {
     uint32_t timeout_ms;   // of one request
     const char *acked_path;
     uint64_t seed;
+    uint32_t tenants; // each request is one tenant's, in turn: its stream, and the value of tenant_header; 0: none
+    const char *tenant_header;
     struct client_header headers[GEN_HEADERS];
     size_t header_count;
 };

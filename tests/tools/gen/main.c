@@ -23,6 +23,8 @@ static const char usage[] =
     "  --deadline-ms MS               of the run [60000]  --timeout-ms MS  of a request [10000]\n"
     "  --acked FILE                   appends \"first-last\" lines as acknowledgements come\n"
     "  --header NAME:VALUE            sent with each request\n"
+    "  --tenants N                    request by request another of N streams tenant-0, tenant-1, …\n"
+    "  --tenant-header NAME           a header with the stream's name as its value [x-scope-orgid]\n"
     "Exit: 0 all acknowledged, 1 not all, 2 usage.\n";
 
 static struct gen gen = {.acked_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -97,6 +99,8 @@ enum {
     ACKED,
     SEED,
     HEADER,
+    TENANTS,
+    TENANT_HEADER,
     HELP
 };
 static const struct option long_options[] = {
@@ -119,6 +123,8 @@ static const struct option long_options[] = {
     [ACKED] = {"acked", required_argument, NULL, ACKED},
     [SEED] = {"seed", required_argument, NULL, SEED},
     [HEADER] = {"header", required_argument, NULL, HEADER},
+    [TENANTS] = {"tenants", required_argument, NULL, TENANTS},
+    [TENANT_HEADER] = {"tenant-header", required_argument, NULL, TENANT_HEADER},
     [HELP] = {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
 };
@@ -158,6 +164,7 @@ static bool set_number(struct gen_options *options, int option, const char *text
         [DEADLINE] = {&options->deadline_ms, NULL, 86400000},
         [TIMEOUT] = {NULL, &options->timeout_ms, 3600000},
         [SEED] = {&options->seed, NULL, UINT32_MAX},
+        [TENANTS] = {NULL, &options->tenants, 1000000},
     };
     if (numbers[option].max == 0)
         return false;
@@ -187,6 +194,8 @@ static void parse(int argc, char **argv, struct gen_options *options)
             add_header(options, optarg);
         } else if (c == RETRY) {
             options->retry = true;
+        } else if (c == TENANT_HEADER) {
+            options->tenant_header = optarg;
         } else if (c == STREAM) {
             options->stream = optarg;
         } else if (c == ACKED) {
@@ -250,6 +259,7 @@ int main(int argc, char **argv)
                                        .in_flight = 1,
                                        .connections = 1,
                                        .stream = "gen",
+                                       .tenant_header = "x-scope-orgid",
                                        .retry_max_ms = 500,
                                        .deadline_ms = 60000,
                                        .timeout_ms = 10000,

@@ -12,7 +12,7 @@ struct slot {
     struct worker *worker;
     enum slot_state state;
     struct client_call call;
-    struct client_header headers[GEN_HEADERS + 4];
+    struct client_header headers[GEN_HEADERS + 5];
     struct weir_slice body[2];
     uint8_t prefix[GRPC_PREFIX_LEN];
     char timeout_text[16], stream[96];
@@ -143,6 +143,8 @@ static void send_slot(struct slot *slot)
         add_header(slot, options->grpc ? "grpc-encoding" : "content-encoding", encoding_name(options->encoding));
     for (size_t i = 0; i < options->header_count; i++)
         add_header(slot, options->headers[i].name, options->headers[i].value);
+    if (options->tenants > 0)
+        add_header(slot, options->tenant_header, slot->stream);
     grpc_prefix_write(slot->prefix, encoded, (uint32_t)slot->encoded.len);
     slot->body[0] = (struct weir_slice){slot->prefix, sizeof(slot->prefix)};
     slot->body[1] = (struct weir_slice){slot->encoded.data, slot->encoded.len};
@@ -164,6 +166,10 @@ static bool next_request(struct slot *slot, uint64_t *wait_ms)
     if (slot->items == 0)
         return false;
     slot->tries = 0;
+    const struct gen_options *options = &slot->worker->gen->options;
+    if (options->tenants > 0)
+        snprintf(slot->stream, sizeof(slot->stream), "tenant-%u",
+                 (unsigned)(slot->first_id / options->items_per_request % options->tenants));
     if (!payload_build(&slot->payload, slot->first_id, slot->items, &slot->raw) || !encode(slot)) {
         fputs("weir-gen: out of memory\n", stderr);
         abort();

@@ -12,6 +12,8 @@
 
 static const char usage[] =
     "usage: weir-sink [--grpc ADDR] [--http ADDR] [--control ADDR] [--record FILE] [--max-request-bytes N]\n"
+    "                 [--stream-header NAME]   its value must be the weir.test.stream of what is in the request: else "
+    "misplaced\n"
     "An OTLP upstream that records the weir.test.id of what it gets and misbehaves on command. ADDR is HOST:PORT (port "
     "0: any),\n"
     "127.0.0.1:0 without the option. One JSON line on stdout tells the addresses. Control:\n"
@@ -110,6 +112,7 @@ static void parse(int argc, char **argv, struct sink *sink, struct endpoints *en
         {"http", required_argument, NULL, 'h'},
         {"control", required_argument, NULL, 'c'},
         {"record", required_argument, NULL, 'r'},
+        {"stream-header", required_argument, NULL, 's'},
         {"help", no_argument, NULL, 'u'},
         {"max-request-bytes", required_argument, NULL, 'm'},
         {NULL, 0, NULL, 0},
@@ -133,6 +136,9 @@ static void parse(int argc, char **argv, struct sink *sink, struct endpoints *en
             sink->bodies = fopen(optarg, "ab");
             if (sink->bodies == NULL)
                 usage_error("--record %s: %m", optarg);
+            break;
+        case 's':
+            sink->stream_header = optarg;
             break;
         case 'u':
             fputs(usage, stdout);

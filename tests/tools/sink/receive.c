@@ -204,13 +204,38 @@ static void write_body(struct sink *sink, const struct request *request)
     }
 }
 
+struct placing {
+    struct record *record;
+    const struct exchange_header *header;
+};
+
+static void place_item(void *ctx, const char *stream, int64_t id)
+{
+    struct placing *placing = ctx;
+    const struct exchange_header *h = placing->header;
+    if (h == NULL || h->value_len != strlen(stream) || memcmp(h->value, stream, h->value_len) != 0)
+        placing->record->misplaced++;
+    record_item(placing->record, stream, id);
+}
+
+// Records what is in the request.
+static int record_items(struct request *request)
+{
+    const char *name = request->sink->stream_header;
+    struct weir_slice raw = {request->raw.data, request->raw.len};
+    struct placing placing = {.record = &request->sink->records[request->signal]};
+    if (name == NULL)
+        return extract_items(request->signal, raw, record_item, placing.record, &request->err);
+    placing.header = exchange_header(request->exchange, name);
+    return extract_items(request->signal, raw, place_item, &placing, &request->err);
+}
+
 // Records the request. False: it is not what its signal says.
 static bool take(struct request *request)
 {
     struct sink *sink = request->sink;
     struct record *record = &sink->records[request->signal];
-    struct weir_slice raw = {request->raw.data, request->raw.len};
-    if (extract_items(request->signal, raw, record_item, record, &request->err) != WEIR_OK)
+    if (record_items(request) != WEIR_OK)
         return false;
     struct record_request entry = {.encoding = request->encoding,
                                    .raw_bytes = request->raw.len,

@@ -73,6 +73,7 @@ json_t *record_json(const struct record *record)
         {"refused_ids", record->refused_ids},
         {"order_violations", record->order_violations},
         {"streams", record->stream_count},
+        {"misplaced", record->misplaced},
         {"requests", record->requests},
         {"refused_requests", record->refused_requests},
         {"rejected_items", record->rejected_items},

@@ -20,6 +20,7 @@ struct record {
     uint64_t order_violations; // first arrivals with a number below one that their stream had sent already
     struct record_stream *streams;
     size_t stream_count;
+    uint64_t misplaced; // items whose stream was not what the request's header (--stream-header) said
     uint64_t requests, refused_requests, rejected_items;
     uint64_t raw_bytes, wire_bytes, max_raw_bytes;
     uint64_t max_frames; // zstd frames in one request: how many stored blocks were joined without being decoded

@@ -19,8 +19,9 @@ struct sink {
     json_t *attempts[SINK_ATTEMPTS]; // ring
     uint64_t attempt_count;
     uint64_t max_request_bytes;
-    FILE *bodies;             // --record: (u32 length, u8 signal, bytes) of every request taken; NULL: none
-    struct exchange *closing; // the control request that waits for the listeners to be closed
+    const char *stream_header; // its value must be the stream of each item in the request; NULL: not looked at
+    FILE *bodies;              // --record: (u32 length, u8 signal, bytes) of every request taken; NULL: none
+    struct exchange *closing;  // the control request that waits for the listeners to be closed
     struct loop_message closed;
 };
 
