@@ -111,6 +111,37 @@ def test_oversize_on_the_wire(box, relay):
         refused_http(probe(relay.http, "http", "/v1/traces", body, box, header="transfer-encoding: chunked"), 413, 8)
 
 
+def test_an_early_refusal_can_be_read_by_who_writes_all_first(box, relay):
+    """A client that looks at nothing before its last byte is out: closing under it would reset the connection, and the answer be lost (E6, P7)."""
+    size = 80 * LIMIT
+    with socket.create_connection(relay.http.rsplit(":", 1), 10) as peer:
+        peer.settimeout(30)
+        peer.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(80):
+            peer.sendall(bytes(LIMIT))
+        answer = peer.makefile("rb").read()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413") and b"connection: close" in head.lower(), answer
+    assert rpc_status(body)[0] == 8
+
+
+def test_answers_are_small_and_never_compressed(box, relay):
+    """Below 8 KiB of headers and 64 KiB of body however long the offending text (G25, G28, P20); plain, whatever may be accepted (G27, P22)."""
+    may = {"grpc": ["grpc-accept-encoding: gzip,zstd"], "http": ["accept-encoding: gzip, zstd"]}
+    # Every path is shown by its beginning; 9000 bytes of it would be 27000 when escaped.
+    for path in ("/" + "%" * 9000, "/" + "\u00e9" * 4000, GRPC_PATHS["traces"]):
+        answer = probe(relay.grpc, "grpc", path, b"", box, flag=0, header=may["grpc"])
+        assert sum(len(n) + len(v) + 32 for part in ("headers", "trailers") for n, v in answer[part].items()) < 8192
+        assert answer["body"] in (b"", b"\x00\x00\x00\x00\x00"), "an empty message, not compressed"
+        assert "grpc-encoding" not in answer["headers"] and "content-encoding" not in answer["headers"]
+    for path in ("/" + "%" * 9000, "/" + "\u00e9" * 4000, "/v1/traces"):
+        for kind, empty in (("application/x-protobuf", b""), ("application/json", b"{}")):
+            answer = probe(relay.http, "http", path, empty, box, header=[f"content-type: {kind}", *may["http"]])
+            assert len(answer["body"]) < 4096 and "content-encoding" not in answer["headers"]
+            assert answer["http_status"] == (200 if path == "/v1/traces" else 404)
+            assert answer["headers"]["content-type"] == kind
+
+
 @pytest.mark.parametrize("encoding,encode", [("gzip", gzip.compress), ("zstd", zstd)])
 def test_oversize_after_decompression(box, relay, encoding, encode):
     bomb = encode(bytes(300 * LIMIT))

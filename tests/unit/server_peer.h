@@ -33,6 +33,8 @@ struct peer {
     int goaways;
     int32_t goaway_first, goaway_last;
     uint32_t goaway_code;
+    unsigned pongs;
+    uint8_t pong[8]; // of the last
     bool eof;
 };
 
@@ -81,6 +83,10 @@ static inline int on_frame(nghttp2_session *session, const nghttp2_frame *frame,
             peer->goaway_first = frame->goaway.last_stream_id;
         peer->goaway_last = frame->goaway.last_stream_id;
         peer->goaway_code = frame->goaway.error_code;
+    }
+    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) {
+        peer->pongs++;
+        memcpy(peer->pong, frame->ping.opaque_data, sizeof(peer->pong));
     }
     if (frame->hd.stream_id == 0)
         return 0;
