@@ -192,6 +192,36 @@ def test_goaway_says_that_nothing_was_processed(box):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_upstream_that_ends_old_connections(box, transport):
+    """max_connection_age of the peer: exports under way are finished, nothing fails, nothing is said, nothing comes twice (U14)."""
+    sink = box.sink()
+    receiver = {"grpc": {"max_connection_age": "100ms"}, "http": {"max_connection_age": "100ms"}}
+    peer = box.weir(sink.url("grpc"), config={"receiver": receiver})
+    weir = box.weir(f"{'grpc' if transport == 'grpc' else 'http'}://{peer.address(transport)}")
+    items = scaled(20000)
+    box.gen(weir, items=items, rate=items // 2, in_flight=4)
+    for each in (weir, peer):
+        each.wait_drained()
+    assert sink.ids("traces") == set(range(items)) and sink.stats("traces")["duplicates"] == 0
+    assert weir.last_error() is None
+    assert not [e for e in weir.events() if e.get("level") in ("warn", "error")]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_redirects_hold_the_data(box, transport):
+    """A redirect is a wrong address: followed, it would lose the body or send secrets elsewhere (U26)."""
+    sink = box.sink()
+    sink.mode(status=307, transport="http")
+    weir = box.weir({"name": "up0", "endpoint": sink.url("http"), "retry": {"initial": "20ms", "max": "50ms"}})
+    box.gen(weir, transport, items=10)
+    wait_for(lambda: weir.upstream()["state"] == "held", 30, weir.upstream)
+    assert weir.last_error()["code"] == "HTTP 307" and weir.lane("traces")["pending"] == 10
+    sink.mode(ok=1)
+    weir.wait_drained()
+    assert sink.ids("traces") == set(range(10))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_partial_success_is_delivered_and_counted(box, transport):
     sink = box.sink()
     sink.mode(partial=3, count=1)

@@ -42,6 +42,8 @@ struct rig_answer {
     bool close;       // HTTP: the connection too
     int64_t rejected; // of a partial success
     size_t talk;      // so many bytes of body instead
+    bool gzip;        // gRPC: the message, compressed
+    size_t bomb;      // gRPC: so many bytes of message behind what it says
 };
 
 struct rig_pending {
@@ -92,6 +94,23 @@ static inline bool rig_accepts(const struct replay_rig *rig, const struct rig_an
 
 // --- the upstream ---------------------------------------------------------------------------------------------------
 
+// Replaces the message by itself and `bomb` zero bytes, gzipped.
+static inline void rig_squeeze(struct weir_buf *message, size_t bomb)
+{
+    struct encoder *encoder = encoder_new(ENCODING_GZIP, 0);
+    struct weir_buf out = {0};
+    static const uint8_t zeros[65536];
+    cr_assert_eq(encoder_feed(encoder, (struct weir_slice){message->data, message->len}, &out, NULL), WEIR_OK);
+    for (; bomb > 0; bomb -= bomb < sizeof(zeros) ? bomb : sizeof(zeros))
+        cr_assert_eq(
+            encoder_feed(encoder, (struct weir_slice){zeros, bomb < sizeof(zeros) ? bomb : sizeof(zeros)}, &out, NULL),
+            WEIR_OK);
+    cr_assert_eq(encoder_finish(encoder, &out, NULL), WEIR_OK);
+    encoder_free(encoder);
+    weir_buf_free(message);
+    *message = out;
+}
+
 static inline void rig_say(struct replay_rig *rig, struct exchange *exchange, const struct rig_answer *answer)
 {
     char number[16], seconds[16];
@@ -108,7 +127,11 @@ static inline void rig_say(struct replay_rig *rig, struct exchange *exchange, co
         uint8_t prefix[GRPC_PREFIX_LEN];
         struct otlp_partial_success partial = {.rejected = answer->rejected};
         otlp_response_encode(&partial, &status);
-        grpc_prefix_write(prefix, false, (uint32_t)status.len);
+        if (answer->gzip) {
+            rig_squeeze(&status, answer->bomb);
+            headers[count++] = (struct exchange_header){"grpc-encoding", 13, "gzip", 4};
+        }
+        grpc_prefix_write(prefix, answer->gzip, (uint32_t)status.len);
         weir_buf_append(&body, prefix, sizeof(prefix));
         weir_buf_append(&body, status.data, status.len);
         trailer = state;

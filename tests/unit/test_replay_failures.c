@@ -350,6 +350,28 @@ Test(replay_failures, counts_a_partial_success_and_sends_nothing_again)
     rig_free(rig);
 }
 
+static struct rig_answer gzipped(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.rejected = 3, .gzip = true, .bomb = (size_t)rig->poison << 20};
+}
+
+// grpc-go's servers answer in the request's encoding, and gzip is what we advertise. A bomb is read up to 4 MiB: the status has said OK.
+Test(replay_failures, reads_gzipped_answers_within_bounds_U8_U23)
+{
+    for (int mib = 0; mib <= 64; mib += 64) {
+        struct replay_rig *rig = rig_new((struct config_upstream){.signals = 1u << WEIR_LOGS});
+        rig->decide = gzipped;
+        rig->poison = mib;
+        rig_append(rig, WEIR_LOGS, 0, 5, 100);
+        rig_start(rig);
+        RIG_DRAINED(rig, WEIR_LOGS);
+        rig_expect_each_once(rig, 5);
+        cr_expect_eq(rig_ledger(rig, WEIR_LOGS).delivered, 10);
+        cr_expect_eq(rig_ledger(rig, WEIR_LOGS).rejected_by_upstream, mib == 0 ? 3 : 0);
+        rig_free(rig);
+    }
+}
+
 static struct rig_answer talks_too_much(struct replay_rig *rig, const struct rig_seen *seen)
 {
     return (struct rig_answer){.status = rig->poison, .talk = 5u << 20};
