@@ -211,6 +211,7 @@ static inline void rig_lay_out(struct rig *rig, const uint8_t *data, size_t len)
     char from[900], to[900];
     DIR *dir = opendir(rig->pristine);
     struct dirent *entry;
+    assert(dir != NULL);
     kit_empty_directory(rig->dir);
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
         if (entry->d_name[0] == '.' || strcmp(entry->d_name, "LOCK") == 0)

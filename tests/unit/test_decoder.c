@@ -226,7 +226,8 @@ Test(decoder, lz4_frames)
         cr_assert(weir_buf_append(&twice, raw.data, raw.len) && weir_buf_append(&twice, raw.data, raw.len));
         for (int n = 0; n < 2; n++) { // concatenated, a skippable frame between
             static const uint8_t skippable[] = {0x50, 0x2a, 0x4d, 0x18, 0x03, 0, 0, 0, 'a', 'b', 'c'};
-            cr_assert(weir_buf_append(&wire, skippable, n == 0 ? 0 : sizeof(skippable)));
+            if (n > 0)
+                cr_assert(weir_buf_append(&wire, skippable, sizeof(skippable)));
             cr_assert(weir_buf_reserve(&wire, LZ4F_compressFrameBound(raw.len, NULL)));
             size_t len = LZ4F_compressFrame(wire.data + wire.len, wire.cap - wire.len, raw.data, raw.len, NULL);
             cr_assert_not(LZ4F_isError(len));
