@@ -50,6 +50,7 @@ struct conn *conn_new(struct server_loop *home, const struct conn_type *type, in
     conn->type = type;
     conn->home = home;
     conn->fd = fd;
+    conn->since_ns = weir_now_ns();
     snprintf(conn->peer, sizeof(conn->peer), "%s", peer);
     return conn;
 }

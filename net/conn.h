@@ -7,12 +7,20 @@
 
 #include "net/server.h"
 
+#include <stdatomic.h>
+
 #define CONN_READ_BYTES   (64u * 1024)
 #define CONN_WRITE_BYTES  (96u * 1024)
 #define CONN_LINGER_BYTES (128u << 20) // at most this much is thrown away so that the peer can read the last answer
 #define CONN_LINGER_MS    2000         // behind an answer
 
 struct conn;
+
+enum conn_state {
+    CONN_IDLE,    // no request under way
+    CONN_SENDING, // the peer has still to send what we could answer, or to read
+    CONN_WAITING, // for our answer
+};
 
 struct conn_type {
     enum exchange_transport transport;
@@ -23,6 +31,7 @@ struct conn_type {
     void (*flush)(struct conn *conn);                              // end of a turn, no write in flight
     void (*drain)(struct conn *conn, bool last);                   // graceful end: notice, then the last word
     void (*close)(struct conn *conn);                              // exchanges are gone, own memory is freed
+    enum conn_state (*state)(const struct conn *conn);
 };
 extern const struct conn_type grpc_conn_type;
 extern const struct conn_type http_conn_type;
@@ -37,7 +46,8 @@ struct server_loop {
     bool said_last; // the last word of the graceful end
     uint8_t *read_scratch,
         *write_scratch; // CONN_READ_BYTES, CONN_WRITE_BYTES: shared, so that idle connections hold none
-    struct loop_message drain_message, drained_message;
+    struct loop_message drain_message, drained_message, crowd_message;
+    atomic_bool crowd_queued; // crowd_message is under way
     struct loop_timer goaway_timer, hard_timer;
 };
 
@@ -54,7 +64,9 @@ struct conn {
     struct loop_timer write_timer; // the handshake, a stalled write, then the linger
     struct weir_buf out;           // what the kernel did not take at once
     size_t lingered_bytes;
-    bool want_read; // the type's wish; a paused loop reads nothing all the same
+    uint64_t since_ns; // accepted, or began or ended its last request
+    bool proven;       // has had an answer
+    bool want_read;    // the type's wish; a paused loop reads nothing all the same
     bool reading;
     bool writing;
     bool lingering;
@@ -99,6 +111,12 @@ uint32_t server_handshake_ms(struct server *server);
 void server_handshake_ended(struct conn *conn, const char *why);
 // Takes a freshly accepted socket (listener.c).
 void server_accepted(struct server *server, const struct conn_type *type, int fd, const char *peer);
+// Full, and somebody waits: whom we can do without is let go, in every loop (crowd.c). Accepting thread.
+void server_make_room(struct server *server);
+// Full because of connections, so that letting some go would help.
+bool server_crowded(struct server *server);
+// In its thread.
+void crowd_make_room(struct server_loop *home);
 // No more connections of this type for now; the accepting loop's listeners are told (listener_update) when there is room again.
 bool server_full(struct server *server, const struct conn_type *type);
 

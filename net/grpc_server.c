@@ -221,6 +221,15 @@ void grpc_conn_count_reset(struct grpc_conn *grpc)
         conn_doom(&grpc->conn);
 }
 
+static enum conn_state grpc_state(const struct conn *conn)
+{
+    const struct grpc_conn *grpc = (const struct grpc_conn *)conn;
+    for (const struct grpc_stream *stream = grpc->streams; stream != NULL; stream = stream->next)
+        if (stream->live && stream->received)
+            return CONN_WAITING;
+    return grpc->streams != NULL ? CONN_SENDING : CONN_IDLE;
+}
+
 const struct conn_type grpc_conn_type = {
     .transport = EXCHANGE_GRPC,
     .size = sizeof(struct grpc_conn),
@@ -230,4 +239,5 @@ const struct conn_type grpc_conn_type = {
     .flush = grpc_flush,
     .drain = grpc_drain,
     .close = grpc_close,
+    .state = grpc_state,
 };

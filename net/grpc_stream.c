@@ -8,6 +8,8 @@
 // still on its way counts for the connection window alone.
 #include "net/grpc_server.h"
 
+#define HEADER_EXCESS 8 // times the limit: ends the connection, not the stream alone
+
 static void on_receive_timer(struct loop_timer *timer);
 static void answer_too_large(struct grpc_stream *stream);
 
@@ -32,7 +34,8 @@ static struct grpc_stream *stream_new(struct grpc_conn *grpc, int32_t id)
     if (stream->next != NULL)
         stream->next->prev = stream;
     grpc->streams = stream;
-    grpc->stream_count++;
+    if (grpc->stream_count++ == 0)
+        grpc->conn.since_ns = weir_now_ns();
     grpc_conn_idle_update(grpc);
     loop_timer_set(grpc->conn.home->loop, &stream->timer, conn_limits(&grpc->conn)->receive_timeout_ms,
                    on_receive_timer);
@@ -150,13 +153,19 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      const uint8_t *value, size_t value_len, uint8_t flags, void *ctx)
 {
     struct grpc_stream *stream = stream_of(session, frame->hd.stream_id);
-    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST || stream == NULL || stream->refused)
-        return 0; // trailers of a request mean nothing in gRPC
+    if (stream == NULL)
+        return 0;
+    size_t limit = conn_limits(&stream->conn->conn)->header_list_bytes;
     stream->header_list_bytes += name_len + value_len + 32;
+    // A few bytes can name a large entry of HPACK's table thousands of times: that is no mistake any more.
+    if (stream->header_list_bytes > HEADER_EXCESS * limit)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST || stream->refused)
+        return 0; // trailers of a request mean nothing in gRPC
     struct weir_slice slice = {value, value_len};
-    if (stream->header_list_bytes > conn_limits(&stream->conn->conn)->header_list_bytes ||
-        stream->header_count >= GRPC_HEADERS_MAX || !header_add(stream, name, name_len, slice)) {
-        // The rest of the block must still run through HPACK (G35).
+    if (stream->header_list_bytes > limit || stream->header_count >= GRPC_HEADERS_MAX ||
+        !header_add(stream, name, name_len, slice)) {
+        // The rest of the block must still run through HPACK (G35), but not for ever.
         stream->refused = true;
         grpc_stream_rst(stream, NGHTTP2_FRAME_SIZE_ERROR);
     }
@@ -266,8 +275,13 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
     nghttp2_session_set_stream_user_data(session, id, NULL);
     grpc_stream_free(stream);
     grpc_conn_idle_update(grpc);
-    if (!answered)
+    if (!answered) {
         grpc_conn_count_reset(grpc);
+        return 0;
+    }
+    grpc->conn.proven = true;
+    if (grpc->stream_count == 0)
+        grpc->conn.since_ns = weir_now_ns();
     return 0;
 }
 

@@ -126,6 +126,7 @@ static void request_begin(struct http_conn *http, const struct http_head *head)
         return;
     }
     http->state = HTTP_BODY;
+    http->conn.since_ns = weir_now_ns();
     if (!http->chunked && http->left > conn_limits(&http->conn)->body_bytes) {
         answer_too_large(http);
         return;
@@ -287,6 +288,8 @@ static void next_request(struct http_conn *http)
 {
     struct conn *conn = &http->conn;
     request_free(http);
+    conn->since_ns = weir_now_ns();
+    conn->proven = true;
     http->state = HTTP_HEAD;
     http->answered = http->expect = http->no_body = http->old = false;
     http->received_bytes = http->discarded_bytes = http->overhead_bytes = 0;
@@ -350,6 +353,15 @@ static void http_close(struct conn *conn)
     weir_buf_free(&http->answer);
 }
 
+static enum conn_state http_state(const struct conn *conn)
+{
+    const struct http_conn *http = (const struct http_conn *)conn;
+    if (http->state == HTTP_WAIT && http->live)
+        return CONN_WAITING;
+    // A head is not worth more than silence: it may come byte by byte.
+    return http->state == HTTP_HEAD ? CONN_IDLE : CONN_SENDING;
+}
+
 const struct conn_type http_conn_type = {
     .transport = EXCHANGE_HTTP,
     .size = sizeof(struct http_conn),
@@ -359,6 +371,7 @@ const struct conn_type http_conn_type = {
     .flush = http_flush,
     .drain = http_drain,
     .close = http_close,
+    .state = http_state,
 };
 
 // --- answers --------------------------------------------------------------------------------------------------------

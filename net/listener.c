@@ -11,6 +11,7 @@
 #define BACKLOG            1024
 #define ACCEPTS_A_WAKEUP   16
 #define ACCEPT_RETRY_MS    100
+#define CROWD_RETRY_MS     100
 #define HOST_BYTES         256
 #define MALFORMED_ENDPOINT "listen on %s: not host:port, [IPv6 address]:port or :port"
 
@@ -162,7 +163,9 @@ void listener_start(struct listener *listener, struct loop *loop)
 
 void listener_update(struct listener *listener)
 {
-    set_accepting(listener, listener->retry_timer.due_ns == 0 && !server_full(listener->server, listener->type));
+    // In a crowd it looks on: only when somebody comes is room made.
+    bool open = !server_full(listener->server, listener->type) || server_crowded(listener->server);
+    set_accepting(listener, listener->retry_timer.due_ns == 0 && open);
 }
 
 void listener_close(struct listener *listener)
@@ -176,6 +179,12 @@ void listener_close(struct listener *listener)
     listener->fd = -1;
 }
 
+void listener_has_room(struct listener *listener)
+{
+    loop_timer_clear(&listener->retry_timer);
+    listener_update(listener);
+}
+
 static void on_retry(struct loop_timer *timer)
 {
     listener_update(WEIR_CONTAINER_OF(timer, struct listener, retry_timer));
@@ -183,7 +192,14 @@ static void on_retry(struct loop_timer *timer)
 
 static void take_connections(struct listener *listener, int most)
 {
-    for (int i = 0; i < most && !server_full(listener->server, listener->type); i++) {
+    for (int i = 0; i < most; i++) {
+        if (server_full(listener->server, listener->type)) {
+            if (server_crowded(listener->server)) {
+                server_make_room(listener->server);
+                loop_timer_set(listener->loop, &listener->retry_timer, CROWD_RETRY_MS, on_retry);
+            }
+            break;
+        }
         struct sockaddr_storage address = {0};
         socklen_t len = sizeof(address);
         int fd = accept4(listener->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);

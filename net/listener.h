@@ -22,6 +22,8 @@ int listener_bind(struct listener *listener, const char *endpoint, struct weir_e
 void listener_start(struct listener *listener, struct loop *loop);
 // Stops accepting while the server is full, starts again when it is not.
 void listener_update(struct listener *listener);
+// Somebody has left: what made it wait may be over.
+void listener_has_room(struct listener *listener);
 // Takes what has connected as far as the server has room: closing would reset it.
 void listener_take_waiting(struct listener *listener);
 void listener_close(struct listener *listener);

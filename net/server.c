@@ -210,14 +210,37 @@ bool server_full(struct server *server, const struct conn_type *type)
     return is_full(server, type);
 }
 
+bool server_crowded(struct server *server)
+{
+    return atomic_load(&server->connections) >= server->options.limits.connections;
+}
+
+static void on_crowd(struct loop_message *message)
+{
+    struct server_loop *home = WEIR_CONTAINER_OF(message, struct server_loop, crowd_message);
+    atomic_store(&home->crowd_queued, false);
+    crowd_make_room(home);
+}
+
+void server_make_room(struct server *server)
+{
+    for (size_t i = 0; i < server->options.loop_count; i++) {
+        struct server_loop *home = &server->loops[i];
+        if (atomic_exchange(&home->crowd_queued, true))
+            continue;
+        home->crowd_message.run = on_crowd;
+        loop_send(home->loop, &home->crowd_message);
+    }
+}
+
 static void on_room(struct loop_message *message)
 {
     struct server *server = WEIR_CONTAINER_OF(message, struct server, room_message);
     atomic_store(&server->room_queued, false);
     if (server->closing)
         return;
-    listener_update(&server->grpc);
-    listener_update(&server->http);
+    listener_has_room(&server->grpc);
+    listener_has_room(&server->http);
 }
 
 static void tell_room(struct server_loop *home)

@@ -42,6 +42,8 @@ void ingest_request_free(struct request *request)
 {
     struct ingest *ingest = request->ingest;
     loop_timer_clear(&request->deadline);
+    ingest_receiving_remove(request);
+    ingest_promise_earned(request, true);
     ingest_decoder_give(request);
     atomic_fetch_sub_explicit(&ingest->options.budget->promised, request->promised_bytes, memory_order_relaxed);
     if (request->exchange != NULL)
@@ -186,6 +188,7 @@ static void on_begin(void *ctx, struct exchange *exchange)
         ingest_request_refuse(request, why, text);
         return;
     }
+    ingest_receiving_add(request);
     if (exchange->content_length != UINT64_MAX && !ingest_take_length(request, exchange->content_length))
         return;
     if (!ingest_take_encoding(request))

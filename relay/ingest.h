@@ -20,6 +20,7 @@
 struct ingest_budget {
     uint64_t max_bytes;            // spool.max_unwritten
     atomic_uint_fast64_t promised; // from the first sign of a body's size until its answer
+    atomic_uint_fast64_t ahead;    // the part of it that was declared and has not come: half of max_bytes at most
     atomic_uint_fast64_t
         unwritten; // in open blocks and at the writer: above a quarter of max_bytes the loop stops reading
 };

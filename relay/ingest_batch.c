@@ -42,8 +42,10 @@ void ingest_batch_count(struct ingest *ingest, int64_t bytes)
     // It cannot stay paused for ever: whatever is unwritten is at the writer or follows it, and the writer always answers.
     if (!ingest->paused && ingest->unwritten_bytes > mark) {
         ingest->paused = true;
+        ingest->paused_since_ns = weir_now_ns();
         server_pause(ingest->server, ingest->options.loop);
     } else if (ingest->paused && ingest->unwritten_bytes <= mark / 2) {
+        ingest->paused_ns = ingest_paused_ns(ingest, weir_now_ns());
         ingest->paused = false;
         server_resume(ingest->server, ingest->options.loop);
     }

@@ -5,35 +5,8 @@
 
 #include <inttypes.h>
 
-#define BUSY_TEXT           "too much data waits to become durable: try again shortly"
-#define PROMISE_AHEAD_BYTES (1024u * 1024u)
-#define FIRST_BUFFER_BYTES  (256u * 1024u) // a declared length is believed so far at once, the rest as it comes
-
-// --- budget -----------------------------------------------------------------------------------------------------------
-
-// Raises what is promised to this request to `bytes`. False: the budget has no room.
-static bool promise(struct request *request, uint64_t bytes)
-{
-    struct ingest_budget *budget = request->ingest->options.budget;
-    if (bytes <= request->promised_bytes)
-        return true;
-    uint64_t more = bytes - request->promised_bytes;
-    uint64_t before = atomic_fetch_add_explicit(&budget->promised, more, memory_order_relaxed);
-    if (before + more > budget->max_bytes) {
-        atomic_fetch_sub_explicit(&budget->promised, more, memory_order_relaxed);
-        return false;
-    }
-    request->promised_bytes = bytes;
-    return true;
-}
-
-// What a head declares is promised at once as far as ordinary requests go, so that the rest of a burst is refused before its bytes are
-// read; what lies beyond is promised as it comes: a head alone does not use up everybody's room.
-static bool promise_declared(struct request *request)
-{
-    return promise(request,
-                   request->declared_bytes < PROMISE_AHEAD_BYTES ? request->declared_bytes : PROMISE_AHEAD_BYTES);
-}
+#define BUSY_TEXT          "too much data waits to become durable: try again shortly"
+#define FIRST_BUFFER_BYTES (256u * 1024u) // a declared length is believed so far at once, the rest as it comes
 
 // --- decoders, reused --------------------------------------------------------------------------------
 
@@ -75,7 +48,7 @@ bool ingest_take_length(struct request *request, uint64_t length)
         ingest_request_refuse(request, REFUSAL_TOO_LARGE, text);
         return false;
     }
-    if (!promise_declared(request)) {
+    if (!ingest_promise_ahead(request)) {
         ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
         return false;
     }
@@ -99,7 +72,7 @@ bool ingest_take_prefix(struct request *request)
     }
     request->plain = !deframer->compressed;
     request->declared_bytes = deframer->length;
-    if (!promise_declared(request)) {
+    if (!ingest_promise_ahead(request)) {
         ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
         return false;
     }
@@ -129,13 +102,19 @@ static int decode_payload(struct request *request, struct weir_slice data, struc
     if (request->wire_bytes > max)
         return weir_fail(err, WEIR_E_LIMIT, "the request is larger than the limit of %" PRIu64 " bytes", max);
     if (request->decoder == NULL || request->plain) {
-        if (!promise(request, request->raw.len + data.len))
+        if (!ingest_promise(request, request->raw.len + data.len))
             return WEIR_E_FULL;
-        return append_plain(request, data) ? WEIR_OK : weir_fail(err, WEIR_E_NOMEM, "out of memory");
+        if (!append_plain(request, data))
+            return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+        ingest_promise_earned(request, false);
+        return WEIR_OK;
     }
     int rc = decoder_feed(request->decoder, data, &request->raw, err);
     uint64_t needed = request->raw.len + decoder_held_bytes(request->decoder);
-    return rc == WEIR_OK && !promise(request, needed) ? WEIR_E_FULL : rc;
+    if (rc == WEIR_OK && !ingest_promise(request, needed))
+        return WEIR_E_FULL;
+    ingest_promise_earned(request, false);
+    return rc;
 }
 
 // What became of decoding. False: the request was refused and is gone.
@@ -174,7 +153,7 @@ static bool transcode(struct request *request)
     struct weir_buf wire = {0};
     struct weir_err err = {0};
     // Both are there for a moment; protobuf is mostly the smaller of the two.
-    if (!promise(request, 2 * (uint64_t)json.len)) {
+    if (!ingest_promise(request, 2 * (uint64_t)json.len)) {
         ingest_request_refuse(request, REFUSAL_BUSY, BUSY_TEXT);
         return false;
     }
@@ -185,7 +164,7 @@ static bool transcode(struct request *request)
         ingest_request_refuse(request, REFUSAL_MALFORMED, err.text);
         return false;
     }
-    if (code == WEIR_OK && !promise(request, wire.len))
+    if (code == WEIR_OK && !ingest_promise(request, wire.len))
         code = WEIR_E_FULL;
     return is_decoded(request, code, &err);
 }
@@ -203,6 +182,8 @@ bool ingest_take_encoding(struct request *request)
 bool ingest_take_end(struct request *request)
 {
     struct weir_err err = {0};
+    ingest_receiving_remove(request);
+    ingest_promise_earned(request, true);
     if (request->decoder != NULL && !request->plain &&
         !is_decoded(request, decoder_finish(request->decoder, &request->raw, &err), &err))
         return false;

@@ -26,6 +26,10 @@ struct request {
     uint64_t declared_bytes;       // of the body on the wire; 0: not known
     uint64_t wire_bytes;           // of the body so far, gRPC's prefix apart
     uint64_t promised_bytes;       // counted in budget.promised
+    uint64_t ahead_bytes;          // the part of them that has not come; counted in budget.ahead
+    uint64_t paused_before_ns;     // of ingest_paused_ns, when it began
+    bool receiving;                // in the list of those whose body is still coming
+    struct request *receiving_prev, *receiving_next;
     uint64_t started_ns, received_unix_ns;
     uint64_t items, raw_bytes; // raw_bytes: once it is in a block
     uint64_t time_min_ns, time_max_ns;
@@ -78,7 +82,9 @@ struct ingest {
     uint32_t at_writer;       // batches handed over and not yet answered
     uint64_t unwritten_bytes; // this loop's part of budget->unwritten
     bool paused;
-    struct request *spare; // finished ones, kept with a small buffer
+    uint64_t paused_since_ns, paused_ns; // the pauses that have ended
+    struct request *receiving;           // newest first
+    struct request *spare;               // finished ones, kept with a small buffer
     uint32_t spare_count;
     struct decoder *decoders[ENCODINGS][INGEST_SPARE_DECODERS];
     uint32_t decoder_count[ENCODINGS];
@@ -138,5 +144,18 @@ bool ingest_take_payload(struct request *request, struct weir_slice data);
 // The body has come in whole: afterwards `raw` is protobuf.
 bool ingest_take_end(struct request *request);
 void ingest_decoder_give(struct request *request);
+
+// ingest_budget.c -----------------------------------------------------------------------------------------------------------
+// Raises what is promised to the request to `bytes`, at the cost of others that come slowly. False: there is no room. Other requests may be
+// refused meanwhile, never this one.
+bool ingest_promise(struct request *request, uint64_t bytes);
+// The same for what it declares, as far as ordinary requests go, so that the rest of a burst is refused before its bytes are read.
+bool ingest_promise_ahead(struct request *request);
+// What has come is no promise ahead any more; `whole`: nothing is.
+void ingest_promise_earned(struct request *request, bool whole);
+void ingest_receiving_add(struct request *request);
+void ingest_receiving_remove(struct request *request); // also when it is not there
+// How long this loop has not been reading, all in all.
+uint64_t ingest_paused_ns(const struct ingest *ingest, uint64_t now_ns);
 
 #endif

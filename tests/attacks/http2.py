@@ -44,22 +44,23 @@ def continuations(t, long):
     return f"{n1} empty and {n2} 16 KiB CONTINUATION frames without an end, over {c1 + c2} connections"
 
 
-def many(name, chunk, count=100_000, few=20_000, start=None):
+def many(label, name, chunk, count=100_000, few=20_000, start=None):
     def attack(t, long):
         total = count if long else few
         a, c1 = flood(t.grpc, chunk, total, start=start)
         b, c2 = flood(t.grpc, chunk, total, reads=False, start=start)
         return f"{a} {name} with reading the answers, {b} without, over {c1 + c2} connections"
+    attack.__name__ = label
     return attack
 
 
-settings_flood = many("SETTINGS", frame(SETTINGS, 0, 0, setting(4, 65535)))
-ping_flood = many("PING", frame(PING, 0, 0, b"12345678"))
-window_flood = many("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\x01"))
-priority_flood = many("PRIORITY", frame(PRIORITY, 0, 1, b"\0\0\0\0\x10"))
-empty_data = many("empty DATA frames", frame(DATA, 0, 1), start=hello() + frame(HEADERS, END_HEADERS, 1, head()))
-unknown_frames = many("frames of an unknown kind", frame(0xBB, 0, 0, b"x" * 100))
-ack_flood = many("SETTINGS acknowledgements", frame(SETTINGS, ACK, 0))
+settings_flood = many("settings_flood", "SETTINGS", frame(SETTINGS, 0, 0, setting(4, 65535)))
+ping_flood = many("ping_flood", "PING", frame(PING, 0, 0, b"12345678"))
+window_flood = many("window_flood", "WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\x01"))
+priority_flood = many("priority_flood", "PRIORITY", frame(PRIORITY, 0, 1, b"\0\0\0\0\x10"))
+empty_data = many("empty_data", "empty DATA frames", frame(DATA, 0, 1), start=hello() + frame(HEADERS, END_HEADERS, 1, head()))
+unknown_frames = many("unknown_frames", "frames of an unknown kind", frame(0xBB, 0, 0, b"x" * 100))
+ack_flood = many("ack_flood", "SETTINGS acknowledgements", frame(SETTINGS, ACK, 0))
 
 
 def header_bombs(t, long):

