@@ -152,6 +152,10 @@ memory: E2E := -k test_memory -n0
 memory: e2e ## anonymous memory with a backlog of WEIR_TEST_BACKLOG_MIB=512, and a relay in a 64 MiB cgroup, with their figures
 interop: $(B)/weir tools $(B)/tests/unit/dump_otlp_json ## real SDKs (JS, Python, Go), a Collector and a Prometheus around weir, item by item (fetched into build/interop)
 	@WEIR_BUILD=$(B) tests/interop/run.sh
+attacks: $(B)/weir tools ## hostile input: attacks on a relay beside honest senders, with what each cost (minutes; tests/ATTACKS.md)
+	@WEIR_BUILD=$(B) /usr/bin/python3 tests/attacks/run.py $(ATTACKS)
+attacks-test: ATTACKS := --short
+attacks-test: attacks ## a short form of them
 $(B)/tests/slow_fdatasync.so: tests/tools/slow_fdatasync.c
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) -Wno-missing-prototypes -O2 -g -fPIC -shared -o $@ $<
@@ -166,7 +170,7 @@ lint: $(GEN_H) ## format, clang-tidy, shellcheck, yamllint; lists what is past o
 format: ## clang-format on all C
 	clang-format -i $(shell find proto storage net relay tests -name '*.[ch]' -not -path '*/node_modules/*')
 # Each step is a make of its own, since the first may install what this file asks pkg-config for.
-TEST_STEPS := all layers schema-check json-check unit model-test powercut-test e2e interop readme-check k8s-check
+TEST_STEPS := all layers schema-check json-check unit model-test powercut-test e2e attacks-test interop readme-check k8s-check
 test: ## install what is missing, build, and run all tests
 	@$(MAKE) --no-print-directory deps
 	@set -e; for step in $(TEST_STEPS); do echo "== $$step"; $(MAKE) --no-print-directory -j$$(nproc) $$step; done
@@ -180,11 +184,7 @@ run: $(B)/weir ## run weir here: make run UPSTREAM=http://127.0.0.1:4317 (its sp
 	$(B)/weir run --upstream $(or $(UPSTREAM),http://127.0.0.1:14317) --spool build/spool
 bench: $(B)/weir tools $(BENCHES) ## durable ingest and drain, beside the machine's own limits (minutes)
 	@WEIR_BUILD=$(B) /usr/bin/python3 tests/bench/bench.py $(BENCH_FLAGS)
-	@$(B)/tests/bench/bench_walk
-	@$(B)/tests/bench/bench_json
-	@$(B)/tests/bench/bench_spool
-	@$(B)/tests/bench/bench_drain
-	@$(B)/tests/bench/bench_backlog
+	@for b in walk json spool drain backlog; do $(B)/tests/bench/bench_$$b || exit; done
 
 # --- installation ---------------------------------------------------------------------------------------------------
 install: $(B)/weir ## install weir and its systemd unit below PREFIX

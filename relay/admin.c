@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // h2o's own HTTP/1.1 server, with HTTP/2 off. Every handler answers at once: a connection is either being read or being written.
 //
-// What h2o does not do is done here: at most CONNECTIONS_MAX connections (accepting pauses), an end to peers that do not read their
+// What h2o does not do is done here: at most CONNECTIONS_MAX connections (the oldest makes room), an end to peers that do not read their
 // answer, and a shutdown that closes idle connections. h2o_context_request_shutdown is not used: it arms an HTTP/2 timer that
 // would outlive the context.
 #include "relay/admin.h"
@@ -23,6 +23,7 @@
 #define REQUEST_BYTES    (64u * 1024u)
 #define REQUEST_MS       10000 // for a whole request; also how long an idle connection is kept
 #define UNREAD_ANSWER_NS 10000000000u
+#define CROWD_UNREAD_NS  1000000000u // when others wait for its place
 #define HANDSHAKE_NS     10000000000u
 #define SAMPLE_MS        1000
 #define STOP_MS          1000
@@ -121,6 +122,21 @@ static void on_handshake(h2o_socket_t *sock, const char *err)
     h2o_socket_close(sock);
 }
 
+// Past the limit the oldest goes that is not taking an answer, so that connections which do nothing do not keep health checks out; of those that
+// take one, who has not for a second.
+static void make_room(struct admin *admin)
+{
+    uint64_t now_ns = weir_now_ns();
+    set_accepting(admin, false); // until one has gone
+    for (struct admin_connection *it = admin->connections.prev; it != &admin->connections; it = it->prev) {
+        if (h2o_socket_is_writing(it->sock) &&
+            (it->writing_since_ns == 0 || now_ns - it->writing_since_ns < CROWD_UNREAD_NS))
+            continue;
+        shutdown(h2o_socket_get_fd(it->sock), SHUT_RDWR);
+        return;
+    }
+}
+
 static void on_acceptable(h2o_socket_t *listening, const char *err)
 {
     struct admin *admin = listening->data;
@@ -143,8 +159,8 @@ static void on_acceptable(h2o_socket_t *listening, const char *err)
     connection->next->prev = admin->connections.next = connection;
     sock->on_close.cb = on_connection_close;
     sock->on_close.data = connection;
-    if (++admin->connection_count >= CONNECTIONS_MAX)
-        set_accepting(admin, false);
+    if (++admin->connection_count > CONNECTIONS_MAX)
+        make_room(admin);
     struct tls_listen *tls = certificates_of(admin->view.relay->certificates, CERTIFICATE_ADMIN);
     if (tls == NULL) {
         serve_connection(connection);
@@ -192,7 +208,10 @@ static void on_sample(struct loop_timer *timer)
     snapshot_take(admin->view.relay, &admin->view.sampler, &admin->view.snapshot);
     snapshot_sample(&admin->view.sampler, &admin->view.snapshot);
     cut_unread_answers(admin, weir_now_ns());
-    set_accepting(admin, admin->connection_count < CONNECTIONS_MAX);
+    if (admin->connection_count > CONNECTIONS_MAX)
+        make_room(admin);
+    else
+        set_accepting(admin, true);
     loop_timer_set(admin->loop, timer, SAMPLE_MS, on_sample);
 }
 

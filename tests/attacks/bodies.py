@@ -56,7 +56,6 @@ def bombs(t, long):
     kinds = [
         (gzip.compress(zeros, 9), b"gzip"),
         (gzip.compress(small, 9) * 64, b"gzip"),  # members
-        (gzip.compress(b"") * 100_000, b"gzip"),  # members of nothing
         (gzip.compress(gzip.compress(zeros, 9), 9), b"gzip"),
         (z, b"deflate"),
         (zstd(zeros), b"zstd"),
@@ -71,12 +70,13 @@ def bombs(t, long):
     rounds = 5 if long else 1
     for _ in range(rounds):
         ask(t, kinds)
+    ask(t, [(gzip.compress(b"") * 100_000, b"gzip")] * 4, refused=False)  # members of nothing: an empty request, taken
     # And over gRPC: four at once on one connection.
     body = gzip.compress(zeros, 9)
     data = hello() + b"".join(export(i, body, literal(b"grpc-encoding", b"gzip")).replace(b"\0" + len(body).to_bytes(4, "big"),
                                                                                            b"\1" + len(body).to_bytes(4, "big"), 1) for i in (1, 3, 5, 7))
     peer = Peer(t.grpc, data)
-    play([peer], 30, until=lambda: peer.closed or peer.received > 300)
+    play([peer], 30, until=lambda: peer.closed or peer.received > 60)
     peer.close()
     return f"{len(kinds)} bombs at once, {rounds} times (gzip, members, nested, deflate, zstd, frames, snappy, framed, lz4), 4 over gRPC"
 
@@ -120,9 +120,9 @@ def json_monsters(t, long):
     digits = b"9" * (8 * MIB if long else MIB)
     refused = [number % (b"doubleValue", b"-" + digits + b"e" + digits + b"x"), number % (b"intValue", digits),
                number % (b"doubleValue", b"1e99999999999999999999999999"), number % (b"intValue", b"1e400"),
-               at % (b'"' + b"\\ud800" * 100_000 + b'"'), at % (b'"' + b"x" * MIB), at % (b'"\xff\xfe"'), at % b'"\0"', b" " * (4 * MIB),
+               at % (b'"' + b"x" * MIB), at % (b'"\xff\xfe"'), at % b'"\0"', b" " * (4 * MIB),
                b'{"' + b"a" * MIB, b'{"resourceSpans":[' + b"1," * MIB, at % b'"\\u12', b"nul", b"\xef\xbb\xbf{}x"]
-    taken = [number % (b"doubleValue", b"0." + digits), at % (b'"' + b"\\u0041" * MIB + b'"'), b'{"' + b"a" * MIB + b'":1}',
+    taken = [at % (b'"' + b"\\ud800" * 100_000 + b'"'), number % (b"doubleValue", b"0." + digits), at % (b'"' + b"\\u0041" * MIB + b'"'), b'{"' + b"a" * MIB + b'":1}',
              b"{" + b",".join(b'"k%d":null' % i for i in range(200_000)) + b"}", b" " * MIB + b"{}" + b"\n" * MIB,
              number % (b"bytesValue", b'"' + b"A" * MIB + b'"'), number % (b"intValue", b'"' + b"0" * MIB + b'1"')]
     times = 5 if long else 1

@@ -92,6 +92,9 @@ class Target:
     def fds(self):
         return len(os.listdir(f"/proc/{self.weir.pid}/fd"))
 
+    def connections(self):
+        return self.metric("weir_receiver_connections")
+
     def honest(self):
         gens = []
         for transport, signal in (("grpc", "traces"), ("http", "logs")):
@@ -122,6 +125,21 @@ def right_afterwards(target, gens, fds):
     weir.check_ledger()
     for gen, signal in zip(gens, ("traces", "logs")):
         check(gen.acked() <= target.sink.ids(signal), "acknowledged, but not received")
+
+
+def in_turn(attacks):
+    """One attack of many: the short form."""
+
+    def all_of_them(target, long):
+        for attack in attacks:
+            began = time.monotonic()
+            text = attack(target, long)
+            Peer.close_every()
+            wait_for(lambda: target.connections() <= 2, 60, f"{attack.__name__}: its connections are gone")
+            wait_for(lambda: target.metric("weir_receiver_promised_bytes") <= MIB, 30, f"{attack.__name__}: its promises are gone")
+            print(f"  {attack.__name__:18} {time.monotonic() - began:4.1f} s   {text}", flush=True)
+        return f"{len(attacks)} attacks in turn"
+    return all_of_them
 
 
 def under_attack(target, attack, long):

@@ -13,7 +13,7 @@ import traceback
 import bodies
 import http1
 import http2
-from kit import Target, under_attack
+from kit import Target, in_turn, under_attack
 
 ROW = "{name:18} {mib:5.0f} MiB {cpu:6.1f} s CPU of {seconds:5.1f}   honest: {requests:5d} requests, {refused:3d} refused, worst {latency_ms:6.0f} ms   {sent}"
 MARKDOWN = "| {name} | {sent} | {mib:.0f} | {cpu:.1f} of {seconds:.1f} | {refused} of {requests} | {latency_ms:.0f} |"
@@ -47,13 +47,13 @@ def main():
     failed, count = [], 0
     for name, config, attacks in (
         ("attacks", {}, http2.ATTACKS + http1.ATTACKS + bodies.ATTACKS),
-        ("attacks-idle", {"receiver": {"max_connections": 12000}}, http1.OWN_RELAY),
+        ("attacks-crowd", {"receiver": {"max_connections": 12000}}, http1.OWN_RELAY),
     ):
         chosen = [a for a in attacks if only is None or a.__name__ in only]
         if not chosen:
             continue
         target = Target(name, **config)
-        failed += run_all(target, chosen, args)
+        failed += run_all(target, [in_turn(chosen)] if args.short else chosen, args)
         count += len(chosen)
         failed += target.close()
     if count == 0:

@@ -288,6 +288,46 @@ Test(ingest, a_head_alone_does_not_use_up_the_room_of_all)
     rig_free(rig);
 }
 
+// Each declares as much as is promised ahead at most and sends nothing: without a bound they would hold all there is.
+Test(ingest, heads_alone_hold_half_of_the_room_at_most)
+{
+    struct rig *rig = rig_new(4 << 20, 4 << 20);
+    int silent[8];
+    struct weir_buf body = spans(1 << 20);
+    char head[2048];
+    for (size_t i = 0; i < WEIR_COUNT(silent); i++) {
+        silent[i] = http_connect(rig);
+        http_send(silent[i], "", 1 << 20, body.data, 1);
+    }
+    cr_expect_eq(http_post(rig, "", body, head), 200);
+    cr_expect_leq(atomic_load(&rig->budget.ahead), 2 << 20);
+    cr_expect_eq(refused(rig, EXCHANGE_HTTP, REFUSAL_BUSY), 0);
+    for (size_t i = 0; i < WEIR_COUNT(silent); i++)
+        close(silent[i]);
+    KIT_UNTIL(atomic_load(&rig->budget.promised) == 0);
+    cr_expect_eq(atomic_load(&rig->budget.ahead), 0);
+    rig_free(rig);
+}
+
+Test(ingest, what_comes_slowly_makes_place_for_others)
+{
+    struct rig *rig = rig_new(1 << 20, 1 << 20);
+    struct weir_buf body = spans(1000000);
+    char head[2048];
+    int slow = http_connect(rig);
+    http_send(slow, "", body.len, body.data, 900000); // nearly all there is, and then no more
+    KIT_UNTIL(atomic_load(&rig->budget.promised) >= 900000);
+    cr_expect_eq(http_post(rig, "", spans(400000), head), 503, "it may yet be an honest one");
+    KIT_UNTIL(http_post(rig, "", spans(400000), head) == 200);
+    cr_expect_eq(http_answer(slow, head), 503);
+    cr_expect(strstr(head, "retry-after: 1\r\n"));
+    close(slow);
+    KIT_UNTIL(atomic_load(&rig->budget.promised) == 0);
+    cr_expect_eq(atomic_load(&rig->budget.ahead), 0);
+    weir_buf_free(&body);
+    rig_free(rig);
+}
+
 // --- many tiny requests -----------------------------------------------------------------------------------------------------
 
 #define TINY (BLOCK_REQUESTS_MAX + 1000)

@@ -571,6 +571,37 @@ Test(server_http, connection_limit_makes_the_next_wait)
     rig_free(rig);
 }
 
+// Connections that say nothing must not keep others out; those that wait for our answer are never let go.
+Test(server_http, in_a_crowd_the_silent_make_room)
+{
+    struct server_limits limits = {.connections = 6};
+    struct rig *rig = rig_new(2, &limits);
+    int waiting = http_connect(rig), proven = http_connect(rig), silent[4];
+    say(waiting, POST("/hold") "\r\n");
+    RIG_WAIT(atomic_load(&rig->held) == 1);
+    say(proven, POST("/sink") "\r\n");
+    expect_status(proven, 200);
+    for (size_t i = 0; i < WEIR_COUNT(silent); i++)
+        silent[i] = http_connect(rig);
+    say(silent[0], "POST /sink HTTP/1.1\r\nHos"); // not worth more than silence
+    RIG_WAIT(server_connections(rig->server) == 6);
+    int newcomer = http_connect(rig);
+    say(newcomer, POST("/sink") "\r\n");
+    expect_status(newcomer, 200);
+    for (size_t i = 0; i < WEIR_COUNT(silent); i++) {
+        cr_expect(closed(silent[i]), "silent connection %zu", i);
+        close(silent[i]);
+    }
+    say(proven, POST("/sink") "\r\n");
+    expect_status(proven, 200);
+    rig_release(rig);
+    expect_status(waiting, 200);
+    close(waiting);
+    close(proven);
+    close(newcomer);
+    rig_free(rig);
+}
+
 Test(server_http, pause_stops_reading_and_resume_goes_on)
 {
     struct rig *rig = rig_new(1, NULL);
