@@ -21,4 +21,5 @@ const struct refusal_row refusal_rows[REFUSALS] = {
     [REFUSAL_FRAMING] = {"framing", GRPC_INTERNAL, 200, 400, 0},
     [REFUSAL_DRAINING] = {"draining", GRPC_UNAVAILABLE, 200, 503, LATER_MS},
     [REFUSAL_HEADERS] = {"kept_headers", GRPC_RESOURCE_EXHAUSTED, 200, 431, 0},
+    [REFUSAL_UNAUTHENTICATED] = {"unauthenticated", GRPC_UNAUTHENTICATED, 200, 401, 0},
 };

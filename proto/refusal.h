@@ -22,8 +22,9 @@ enum refusal {
     REFUSAL_FRAMING,          // E18 broken gRPC framing
     REFUSAL_DRAINING,         // weir drain
     REFUSAL_HEADERS,          // E19 the headers that are to be kept are too large
+    REFUSAL_UNAUTHENTICATED,  // E10 no token, or none that is known
 };
-#define REFUSALS 16
+#define REFUSALS 17
 
 struct refusal_row {
     const char *reason; // label of metrics and logs: "spool_full"

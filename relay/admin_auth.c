@@ -2,101 +2,19 @@
 #include "relay/admin_auth.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <strings.h>
-#include <unistd.h>
-
-#include "relay/log.h"
-
-// --- the token --------------------------------------------------------------------------------------------------------------
-
-static int take_token(struct admin_auth *auth, const char *text, size_t len, struct weir_err *err)
-{
-    while (len > 0 && strchr(" \t\r\n", text[len - 1]) != NULL)
-        len--;
-    if (len == 0)
-        return weir_fail(err, WEIR_E_INVALID, "%s: is empty", auth->file);
-    if (len > ADMIN_TOKEN_BYTES_MAX)
-        return weir_fail(err, WEIR_E_INVALID, "%s: is longer than %d bytes", auth->file, ADMIN_TOKEN_BYTES_MAX);
-    for (size_t i = 0; i < len; i++)
-        if (text[i] <= ' ' || text[i] > '~')
-            return weir_fail(err, WEIR_E_INVALID, "%s: the token must be one word of printable characters", auth->file);
-    memcpy(auth->token, text, len);
-    auth->token[len] = '\0';
-    return WEIR_OK;
-}
-
-static int read_token(struct admin_auth *auth, struct weir_err *err)
-{
-    char text[ADMIN_TOKEN_BYTES_MAX + 64];
-    size_t len = 0;
-    int fd = open(auth->file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0)
-        return weir_fail(err, WEIR_E_IO, "%s: %s", auth->file, strerror(errno));
-    ssize_t n = fstat(fd, &auth->seen);
-    while (n >= 0 && len < sizeof(text) && (n = read(fd, text + len, sizeof(text) - len)) > 0)
-        len += (size_t)n;
-    int saved = errno;
-    close(fd);
-    int rc =
-        n < 0 ? weir_fail(err, WEIR_E_IO, "%s: %s", auth->file, strerror(saved)) : take_token(auth, text, len, err);
-    explicit_bzero(text, sizeof(text));
-    return rc;
-}
 
 int admin_auth_open(struct admin_auth *auth, const char *file, struct weir_err *err)
 {
-    *auth = (struct admin_auth){.file = file != NULL && file[0] != '\0' ? file : NULL};
-    return auth->file == NULL ? WEIR_OK : read_token(auth, err);
+    *auth = (struct admin_auth){0};
+    return file == NULL || file[0] == '\0' ? WEIR_OK : tokens_open("admin.token_file", file, &auth->tokens, err);
 }
 
 void admin_auth_close(struct admin_auth *auth)
 {
-    explicit_bzero(auth, sizeof(*auth));
-}
-
-static bool is_same_file(const struct stat *a, const struct stat *b)
-{
-    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-// Secrets are rotated by replacing the file, which may be missing or half-written for a moment.
-static void follow_file(struct admin_auth *auth)
-{
-    struct stat now;
-    struct weir_err err;
-    int rc = WEIR_OK;
-    if (stat(auth->file, &now) != 0)
-        rc = weir_fail(&err, WEIR_E_IO, "%s: %s", auth->file, strerror(errno));
-    else if (!is_same_file(&now, &auth->seen))
-        rc = read_token(auth, &err);
-    static struct log_limit limit = LOG_LIMIT(60000);
-    if (rc != WEIR_OK)
-        log_event_limited(&limit, LOG_WARN, "token_file", "cannot read admin.token_file again: the last token holds",
-                          LOG_ERR(&err));
-}
-
-// Takes as long for a wrong token as for the right one.
-static bool is_equal(const char *secret, struct weir_slice shown)
-{
-    size_t len = strlen(secret);
-    unsigned char differ = len != shown.len;
-    for (size_t i = 0; i < shown.len; i++)
-        differ |= (unsigned char)secret[i % len] ^ shown.data[i];
-    return differ == 0;
-}
-
-static bool shows_token(const struct admin_auth *auth, struct weir_slice authorization)
-{
-    static const char scheme[] = "Bearer ";
-    size_t skip = sizeof(scheme) - 1;
-    if (authorization.len <= skip || strncasecmp((const char *)authorization.data, scheme, skip) != 0)
-        return false;
-    return is_equal(auth->token, (struct weir_slice){authorization.data + skip, authorization.len - skip});
+    tokens_close(auth->tokens);
+    auth->tokens = NULL;
 }
 
 // --- where it comes from ------------------------------------------------------------------------------------------------------
@@ -147,7 +65,7 @@ static bool is_foreign_page(const struct admin_auth *auth, const struct admin_cl
     if (skip == 0 || claim->host.data == NULL || claim->origin.len - skip != claim->host.len ||
         strncasecmp(origin + skip, (const char *)claim->host.data, claim->host.len) != 0)
         return true;
-    return auth->file == NULL && !is_fixed_host(claim->host);
+    return auth->tokens == NULL && !is_fixed_host(claim->host);
 }
 
 enum admin_grant admin_auth_check(struct admin_auth *auth, const struct admin_claim *claim, const char **why)
@@ -156,12 +74,13 @@ enum admin_grant admin_auth_check(struct admin_auth *auth, const struct admin_cl
         *why = "changes are not taken from a page of another origin";
         return ADMIN_NEVER;
     }
-    if (auth->file == NULL) {
+    if (auth->tokens == NULL) {
         *why = "changes are taken from this machine alone: set admin.token_file to allow them from elsewhere";
         return is_loopback(claim->peer) ? ADMIN_GRANTED : ADMIN_NEVER;
     }
-    follow_file(auth);
+    tokens_look(auth->tokens);
     *why = claim->authorization.data == NULL ? "changes need the token of admin.token_file: Authorization: Bearer TOKEN"
                                              : "this is not the token of admin.token_file";
-    return claim->authorization.data != NULL && shows_token(auth, claim->authorization) ? ADMIN_GRANTED : ADMIN_WHO;
+    return claim->authorization.data != NULL && tokens_admit(auth->tokens, claim->authorization) ? ADMIN_GRANTED
+                                                                                                 : ADMIN_WHO;
 }

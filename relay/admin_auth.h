@@ -5,23 +5,18 @@
 #define WEIR_RELAY_ADMIN_AUTH_H
 
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "proto/base.h"
 #include "proto/err.h"
-
-#define ADMIN_TOKEN_BYTES_MAX 4096
+#include "relay/tokens.h"
 
 // One thread's. Zero-initialise.
 struct admin_auth {
-    const char *file; // NULL: there is no token
-    struct stat seen; // of the file, when the token was read
-    char token[ADMIN_TOKEN_BYTES_MAX + 1];
+    struct tokens *tokens; // NULL: none is needed
 };
 
-// Reads the token: the file without white space at its end. `file` "" or NULL: none. WEIR_E_INVALID (empty, too long, not printable), WEIR_E_IO.
+// `file` "" or NULL: none. Errors as of tokens_open.
 int admin_auth_open(struct admin_auth *auth, const char *file, struct weir_err *err);
-// The token is overwritten.
 void admin_auth_close(struct admin_auth *auth);
 
 // What a request says of itself; absent headers have data NULL.

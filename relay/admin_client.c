@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "relay/admin_client.h"
 
-#include "relay/admin_auth.h"
+#include "relay/tokens.h"
 
 #define ANSWER_BYTES_MAX (16u * 1024u * 1024u)
 #define CONNECT_MS       3000L
@@ -26,14 +26,13 @@ static bool add_header(struct admin_client *client, const char *line)
 
 static int show_token(struct admin_client *client, const char *file, struct weir_err *err)
 {
-    struct admin_auth auth;
-    char line[ADMIN_TOKEN_BYTES_MAX + 32];
-    int rc = admin_auth_open(&auth, file, err);
-    snprintf(line, sizeof(line), "Authorization: Bearer %s", auth.token);
+    char token[TOKEN_BYTES_MAX + 1], line[TOKEN_BYTES_MAX + 32];
+    int rc = token_read(file, token, err);
+    snprintf(line, sizeof(line), "Authorization: Bearer %s", token);
     if (rc == WEIR_OK && !add_header(client, line))
         rc = weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    explicit_bzero(token, sizeof(token));
     explicit_bzero(line, sizeof(line));
-    admin_auth_close(&auth);
     return rc;
 }
 

@@ -161,6 +161,18 @@ static bool admits(struct ingest *ingest, enum refusal *why, const char **text)
     return false;
 }
 
+// Before anything else is looked at (P24), and before a byte of the body is read (E10, G44).
+static bool is_admitted(const struct ingest *ingest, const struct exchange *exchange, const char **text)
+{
+    if (ingest->options.tokens == NULL)
+        return true;
+    const struct exchange_header *header = exchange_header(exchange, "authorization");
+    *text =
+        header == NULL ? "a token is needed: authorization: Bearer TOKEN" : "this is not a token that is known here";
+    return header != NULL &&
+           tokens_admit(ingest->options.tokens, (struct weir_slice){(const uint8_t *)header->value, header->value_len});
+}
+
 static void on_begin(void *ctx, struct exchange *exchange)
 {
     struct ingest *ingest = ingest_of(ctx, exchange);
@@ -175,6 +187,10 @@ static void on_begin(void *ctx, struct exchange *exchange)
     uint64_t timeout_ns = 0;
     struct weir_err err = {0};
     request->signal = INGEST_NO_SIGNAL;
+    if (!is_admitted(ingest, exchange, &text)) {
+        ingest_request_refuse(request, REFUSAL_UNAUTHENTICATED, text);
+        return;
+    }
     if (!ingest_read_head(exchange, request, &timeout_ns, &why, &err)) {
         ingest_request_refuse(request, why, err.text);
         return;

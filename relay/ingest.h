@@ -12,6 +12,7 @@
 #include "net/exchange.h"
 #include "net/server.h"
 #include "proto/refusal.h"
+#include "relay/tokens.h"
 #include "storage/spool.h"
 
 #include <stdatomic.h>
@@ -34,6 +35,7 @@ struct ingest_options {
     const char *const *keep_headers; // names in lower case, sorted: stored with the data (receiver.keep_headers)
     size_t keep_header_count;
     const atomic_bool *refusing; // shutting down: nothing new is taken
+    struct tokens *tokens;       // that senders must show one of; NULL: open to everybody
 };
 
 struct ingest;

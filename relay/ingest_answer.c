@@ -211,6 +211,8 @@ static void answer_refusal_http(struct exchange *exchange, const struct refusal_
         snprintf(retry_after, sizeof(retry_after), "%u", (row->retry_after_ms + 999) / 1000);
         headers[count++] = HEADER_TEXT("retry-after", retry_after);
     }
+    if (why == REFUSAL_UNAUTHENTICATED)
+        headers[count++] = HEADER_TEXT("www-authenticate", "Bearer");
     if (why == REFUSAL_METHOD)
         headers[count++] = HEADER_TEXT("allow", "POST");
     if (why == REFUSAL_ENCODING)

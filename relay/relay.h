@@ -23,6 +23,7 @@ struct relay {
     size_t workers;
     struct ingest_budget budget;
     struct certificates *certificates;
+    struct tokens *tokens; // of receiver.auth; NULL: none
     struct server *server;
     struct replay *replays[CONFIG_MAX_UPSTREAMS]; // one a configured upstream, in the configuration's order
     size_t replay_count;

@@ -113,6 +113,7 @@ Test(admin_auth, a_page_of_another_origin_never)
     for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
         cr_assert_eq(admin_auth_open(&auth, NULL, &err), WEIR_OK);
         cr_expect_eq(check("127.0.0.1", NULL, rows[i].origin, rows[i].host), rows[i].open, "%s", rows[i].origin);
+        admin_auth_close(&auth);
         write_token("t");
         cr_assert_eq(admin_auth_open(&auth, path, &err), WEIR_OK);
         cr_expect_eq(check("127.0.0.1", "Bearer t", rows[i].origin, rows[i].host), rows[i].with_token, "%s",
@@ -173,8 +174,8 @@ Test(admin_auth, the_file_is_followed)
 Test(admin_auth, files_that_hold_no_token)
 {
     struct weir_err err;
-    static char longer[ADMIN_TOKEN_BYTES_MAX + 2];
-    memset(longer, 'x', ADMIN_TOKEN_BYTES_MAX + 1);
+    static char longer[TOKEN_BYTES_MAX + 2];
+    memset(longer, 'x', TOKEN_BYTES_MAX + 1);
     static const struct {
         const char *text, *error;
     } rows[] = {
@@ -190,9 +191,10 @@ Test(admin_auth, files_that_hold_no_token)
         cr_expect(strstr(err.text, path) != NULL && strstr(err.text, rows[i].error) != NULL, "%s", err.text);
         cr_expect(rows[i].text[0] < 'a' || strstr(err.text, rows[i].text) == NULL, "the token is told: %s", err.text);
     }
-    longer[ADMIN_TOKEN_BYTES_MAX] = '\0';
+    longer[TOKEN_BYTES_MAX] = '\0';
     write_token(longer);
     cr_expect_eq(admin_auth_open(&auth, path, &err), WEIR_OK);
+    admin_auth_close(&auth);
     unlink(path);
     cr_expect_eq(admin_auth_open(&auth, path, &err), WEIR_E_IO);
     cr_expect_not_null(strstr(err.text, "No such file"), "%s", err.text);
