@@ -3,7 +3,7 @@
 //
 // A call is in one list at a time: waiting or under way (the transport's), then finished (ours). `done` is called from
 // client_deliver alone, which runs when no transport code is on the stack, so that it may start and cancel calls freely.
-#include "net/client_priv.h"
+#include "net/tls_client.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -51,6 +51,17 @@ void client_wake(struct client *client)
 uint64_t client_connection(const struct client *client)
 {
     return client->vtable->connection(client);
+}
+
+int client_reload(struct client *client, bool *changed, struct weir_err *err)
+{
+    *changed = false;
+    return client->tls != NULL ? tls_client_load(client, changed, err) : WEIR_OK;
+}
+
+struct tls_validity client_certificate(const struct client *client)
+{
+    return client->certificate;
 }
 
 void client_free(struct client *client)
@@ -165,6 +176,8 @@ int client_init(struct client *client, const struct client_vtable *vtable, const
 
 void client_dispose(struct client *client)
 {
+    SSL_CTX_free(client->tls);
+    client->tls = NULL;
     const char **texts[9];
     options_texts(&client->options, texts);
     for (size_t i = 0; texts[i] != NULL; i++) {

@@ -5,6 +5,7 @@
 #ifndef WEIR_NET_CLIENT_H
 #define WEIR_NET_CLIENT_H
 
+#include "net/tls.h"
 #include "proto/base.h"
 #include "proto/err.h"
 
@@ -86,6 +87,11 @@ void client_cancel(struct client *client,
 // Waits at most timeout_ms for something to happen, does the I/O, calls done of what has ended. Returns at once after client_wake.
 void client_poll(struct client *client, int timeout_ms);
 void client_wake(struct client *client); // any thread, also from a signal-free callback of another library
+// Reads the TLS files again. When they have changed and are good, later connections use them; those that are there live on. Else an error as of
+// client_grpc_new, and everything stays as it was.
+int client_reload(struct client *client, bool *changed, struct weir_err *err);
+// Of the certificate that we show; zeros when we show none.
+struct tls_validity client_certificate(const struct client *client);
 // Number of the connection that the next call would most likely use, 0 when there is none: tells when to find out anew what the peer takes.
 uint64_t client_connection(const struct client *client);
 

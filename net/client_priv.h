@@ -77,6 +77,9 @@ struct client {
     struct client_link finished;    // records whose done is due
     struct client_call *unrecorded; // calls there was no memory for, linked by `internal`
     bool closing;
+    struct ssl_ctx_st *tls; // of new connections; NULL: plaintext (tls_client.h)
+    uint8_t tls_digest[32]; // of the files it came from
+    struct tls_validity certificate;
 };
 
 // Copies the options, fills in defaults. WEIR_E_INVALID, WEIR_E_NOMEM.

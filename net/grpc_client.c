@@ -186,7 +186,6 @@ static void grpc_free(struct client *base)
         loop_poll(client->loop, 0); // runs the messages that are left, and lets h2o free closed sockets
         loop_free(client->loop);
     }
-    SSL_CTX_free(client->tls);
     client_dispose(base);
     free(client);
 }
@@ -211,11 +210,9 @@ int client_grpc_new(const struct client_options *options, struct client **out, s
     client->ping_ms = PING_MS;
     client->ping_interval_ms = PING_INTERVAL_MS;
     int code = client_init(&client->base, &grpc_vtable, options, err);
+    bool changed;
     if (code == WEIR_OK && options->use_tls)
-        code = tls_client_new(&client->base.options, &client->tls, err);
-    if (code == WEIR_OK && client->tls != NULL &&
-        SSL_CTX_set_alpn_protos(client->tls, (const unsigned char *)"\x02h2", 3) != 0)
-        code = weir_fail(err, WEIR_E_NOMEM, "new client: out of memory");
+        code = tls_client_load(&client->base, &changed, err);
     if (code == WEIR_OK)
         code = loop_new(&client->loop, err);
     if (code != WEIR_OK) {

@@ -58,6 +58,7 @@ void grpc_conn_end(struct grpc_conn *conn, enum client_error error, const char *
         client->turn++;
         fail_calls(&client->waiting, error, text);
     }
+    SSL_CTX_free(conn->dial.tls);
     free(conn);
 }
 
@@ -66,7 +67,7 @@ static void conn_lost(struct grpc_conn *conn, const char *reason)
     char text[320];
     const char *peer = conn->client->base.peer;
     if (conn->state == CONN_SETTINGS) {
-        bool tls = conn->client->tls != NULL && reason != h2o_socket_error_closed;
+        bool tls = conn->client->base.tls != NULL && reason != h2o_socket_error_closed;
         snprintf(text, sizeof(text), "connect to %.120s: ended before HTTP/2 settings came: %.40s", peer, reason);
         grpc_conn_end(conn, tls ? CLIENT_E_TLS : CLIENT_E_CONNECT, text);
         return;
@@ -221,7 +222,7 @@ static const char *foreign_speech(const struct grpc_conn *conn, const char *byte
 {
     if (len >= 5 && memcmp(bytes, "HTTP/", 5) == 0)
         return "does not speak HTTP/2 but HTTP/1: is this an OTLP/HTTP port?";
-    if (conn->client->tls == NULL && len >= 2 && bytes[0] == 0x15 && bytes[1] == 0x03)
+    if (conn->client->base.tls == NULL && len >= 2 && bytes[0] == 0x15 && bytes[1] == 0x03)
         return "speaks TLS: use grpcs:// or https://";
     return NULL;
 }
@@ -298,11 +299,13 @@ bool grpc_conn_open(struct grpc_client *client)
         .port = options->port,
         .peer = client->base.peer,
         .turn = client->turn,
-        .tls = client->tls,
+        .tls = client->base.tls,
         .sni = options->tls.server_name != NULL ? options->tls.server_name : options->host,
         .deadline_ns = weir_now_ns() + (uint64_t)options->connect_timeout_ms * 1000000,
         .done = on_dialled,
     };
+    if (conn->dial.tls != NULL)
+        SSL_CTX_up_ref(conn->dial.tls); // the client's may be replaced meanwhile
     dial_start(&conn->dial);
     return true;
 }

@@ -21,7 +21,6 @@ struct grpc_conn;
 struct grpc_client {
     struct client base;
     struct loop *loop;
-    SSL_CTX *tls;               // NULL: plaintext
     struct client_link waiting; // records, in order of arrival
     uint32_t open_count;        // streams on all connections
     struct grpc_conn *current;  // the one that new calls go to, dialling or ready; NULL: none

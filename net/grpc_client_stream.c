@@ -257,7 +257,7 @@ bool grpc_stream_submit(struct grpc_conn *conn, struct grpc_call *call)
     }
     size_t count = 0;
     nva[count++] = make_nv(":method", "POST");
-    nva[count++] = make_nv(":scheme", client->tls != NULL ? "https" : "http");
+    nva[count++] = make_nv(":scheme", client->base.tls != NULL ? "https" : "http");
     nva[count++] = make_nv(":path", request->path);
     nva[count++] = make_nv(":authority", client->base.peer);
     nva[count++] = make_nv("te", "trailers");

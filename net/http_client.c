@@ -213,10 +213,9 @@ int client_http_new(const struct client_options *options, struct client **out, s
     client_list_init(&client->active);
     int code = client_init(&client->base, &http_vtable, options, err);
     if (code == WEIR_OK &&
-        options->use_tls) { // curl reads the files later, at each connection: find out now what is wrong with them
-        SSL_CTX *probe = NULL;
-        code = tls_client_new(&client->base.options, &probe, err);
-        SSL_CTX_free(probe);
+        options->use_tls) { // curl would read the files itself, at each connection, whatever they hold just then
+        bool changed;
+        code = tls_client_load(&client->base, &changed, err);
     }
     if (code == WEIR_OK)
         code = set_target(client, err);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One request: what curl is told of it, what curl calls back for it, and what curl's result means.
 #include "net/http_client_priv.h"
+#include "net/tls_client.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -140,19 +141,27 @@ static bool make_headers(struct http_call *call)
     return ok;
 }
 
-static CURLcode set_tls(CURL *easy, const struct client_tls *tls)
+// A new connection: it shows and trusts what was read and found good, not what the files hold in this moment.
+static CURLcode on_tls(CURL *easy, void *ctx, void *user)
 {
+    const struct http_client *client = user;
+    return tls_client_share(&client->base, ctx) ? CURLE_OK : CURLE_SSL_CERTPROBLEM;
+}
+
+static CURLcode set_tls(CURL *easy, struct http_client *client)
+{
+    const struct client_tls *tls = &client->base.options.tls;
     bool newest = tls->min_version != NULL && strcmp(tls->min_version, "1.3") == 0;
     CURLcode code =
         curl_easy_setopt(easy, CURLOPT_SSLVERSION, newest ? CURL_SSLVERSION_TLSv1_3 : CURL_SSLVERSION_TLSv1_2);
+    if (code == CURLE_OK && tls->ca_file != NULL) // that file alone
+        code = curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
     if (code == CURLE_OK && tls->ca_file != NULL)
-        code = curl_easy_setopt(easy, CURLOPT_CAINFO, tls->ca_file);
-    if (code == CURLE_OK && tls->ca_file != NULL)
-        code = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); // that file alone
-    if (code == CURLE_OK && tls->cert_file != NULL)
-        code = curl_easy_setopt(easy, CURLOPT_SSLCERT, tls->cert_file);
-    if (code == CURLE_OK && tls->key_file != NULL)
-        code = curl_easy_setopt(easy, CURLOPT_SSLKEY, tls->key_file);
+        code = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+    if (code == CURLE_OK)
+        code = curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, client);
     if (code == CURLE_OK)
         code = curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, tls->insecure_skip_verify ? 0L : 1L);
     if (code == CURLE_OK)
@@ -194,7 +203,7 @@ static CURLcode set_texts(struct http_call *call)
     if (code == CURLE_OK && options->user_agent != NULL)
         code = curl_easy_setopt(call->easy, CURLOPT_USERAGENT, options->user_agent);
     if (code == CURLE_OK && options->use_tls)
-        code = set_tls(call->easy, &options->tls);
+        code = set_tls(call->easy, call->client);
     return code;
 }
 

@@ -139,6 +139,9 @@ static int take_authorities(const struct weir_buf *bytes, const struct tls_paths
     files->authorities = X509_STORE_new();
     files->ca_names = sk_X509_NAME_new_null();
     STACK_OF(X509_INFO) *infos = bio != NULL ? PEM_X509_INFO_read_bio(bio, NULL, no_passphrase, NULL) : NULL;
+    // Whatever the file holds is trusted, as other programs have it: a server's own certificate, or an authority below another.
+    if (files->authorities != NULL)
+        X509_STORE_set_flags(files->authorities, X509_V_FLAG_PARTIAL_CHAIN);
     bool good = infos != NULL && files->authorities != NULL && files->ca_names != NULL;
     int count = 0;
     for (int i = 0; good && i < sk_X509_INFO_num(infos); i++) {
