@@ -71,7 +71,7 @@ int tls_client_load(struct client *client, bool *changed, struct weir_err *err)
     struct tls_files files = {0};
     SSL_CTX *ctx = NULL;
     *changed = false;
-    int code = tls_files_load(&paths, &files, err);
+    int code = tls_files_load(&paths, client->tls != NULL ? client->tls_digest : NULL, &files, err);
     if (code == WEIR_OK &&
         (client->tls == NULL || memcmp(files.digest, client->tls_digest, sizeof(files.digest)) != 0)) {
         code = context_new(&client->options, &files, &ctx, err);

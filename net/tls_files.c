@@ -175,8 +175,7 @@ static void digest_files(const struct weir_buf bytes[3], uint8_t digest[32])
     SHA256(one[0], sizeof(one), digest);
 }
 
-static int take_all(const struct tls_paths *paths, struct weir_buf bytes[3], struct tls_files *files,
-                    struct weir_err *err)
+static int read_files(const struct tls_paths *paths, struct weir_buf bytes[3], struct weir_err *err)
 {
     const char *names[3] = {paths->cert_file, paths->key_file, paths->ca_file};
     const char *settings[3] = {"tls.cert_file", "tls.key_file", paths->ca_setting};
@@ -184,9 +183,13 @@ static int take_all(const struct tls_paths *paths, struct weir_buf bytes[3], str
     for (size_t i = 0; i < 3 && code == WEIR_OK; i++)
         if (given(names[i]))
             code = read_file(settings[i], names[i], &bytes[i], err);
-    if (code != WEIR_OK)
-        return code;
-    digest_files(bytes, files->digest);
+    return code;
+}
+
+static int take_all(const struct tls_paths *paths, const struct weir_buf bytes[3], struct tls_files *files,
+                    struct weir_err *err)
+{
+    int code = WEIR_OK;
     if (given(paths->cert_file)) {
         code = take_certificate(&bytes[0], paths, files, err);
         if (code == WEIR_OK)
@@ -200,14 +203,18 @@ static int take_all(const struct tls_paths *paths, struct weir_buf bytes[3], str
     return code;
 }
 
-int tls_files_load(const struct tls_paths *paths, struct tls_files *out, struct weir_err *err)
+int tls_files_load(const struct tls_paths *paths, const uint8_t *known, struct tls_files *out, struct weir_err *err)
 {
     if (given(paths->cert_file) != given(paths->key_file))
         return weir_fail(err, WEIR_E_INVALID, "tls.cert_file and tls.key_file: one without the other");
     struct weir_buf bytes[3] = {0};
     struct tls_files files = {0};
     ERR_clear_error();
-    int code = take_all(paths, bytes, &files, err);
+    int code = read_files(paths, bytes, err);
+    if (code == WEIR_OK)
+        digest_files(bytes, files.digest);
+    if (code == WEIR_OK && (known == NULL || memcmp(known, files.digest, sizeof(files.digest)) != 0))
+        code = take_all(paths, bytes, &files, err);
     for (size_t i = 0; i < 3; i++)
         wipe(&bytes[i]);
     if (code == WEIR_OK)

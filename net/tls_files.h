@@ -27,9 +27,9 @@ struct tls_files {
     uint8_t digest[32];              // of all the files' bytes
 };
 
-// Reads the files; *out must be empty. WEIR_E_INVALID: which file, and why (unreadable, no PEM, a passphrase, the key of another
+// Reads the files; *out must be empty. When their digest is the `known` one (NULL: none is) nothing but that is set. WEIR_E_INVALID: which file, and why (unreadable, no PEM, a passphrase, the key of another
 // certificate, one of the two alone). An expired certificate is taken: that is the caller's to tell. WEIR_E_NOMEM.
-int tls_files_load(const struct tls_paths *paths, struct tls_files *out, struct weir_err *err);
+int tls_files_load(const struct tls_paths *paths, const uint8_t *known, struct tls_files *out, struct weir_err *err);
 // Gives them to a context: certificate, chain, key, and the authorities to verify peers by. WEIR_E_INVALID: OpenSSL's security level refuses them.
 int tls_files_use(const struct tls_files *files, const struct tls_paths *paths, SSL_CTX *ctx, struct weir_err *err);
 void tls_files_free(struct tls_files *files);

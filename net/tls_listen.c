@@ -100,7 +100,7 @@ int tls_listen_reload(struct tls_listen *tls, bool *changed, struct weir_err *er
     struct tls_files files = {0};
     SSL_CTX *ctx = NULL;
     *changed = false;
-    int code = tls_files_load(&paths, &files, err);
+    int code = tls_files_load(&paths, tls->ctx != NULL ? tls->digest : NULL, &files, err);
     if (code != WEIR_OK)
         return code;
     if (tls->ctx == NULL || memcmp(files.digest, tls->digest, sizeof(tls->digest)) != 0) {

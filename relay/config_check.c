@@ -160,6 +160,18 @@ static void check_tls(struct config_loader *loader, size_t upstream)
         complain(loader, keys[2], upstream, "needs tls.cert_file");
 }
 
+// Two of them, and which one holds would be the upstream's choice.
+static void check_token(struct config_loader *loader, size_t upstream)
+{
+    const struct config_upstream *up = &loader->config->upstreams[upstream];
+    static const char key[] = CONFIG_UPSTREAM "bearer_token_file";
+    if (up->bearer_token_file[0] == '\0' || !is_right(loader, key, upstream))
+        return;
+    for (size_t i = 0; i < up->headers.count; i++)
+        if (strcmp(up->headers.items[i].name, "authorization") == 0)
+            complain(loader, key, upstream, "headers.authorization is set, too: one of the two");
+}
+
 static void check_listen_tls(struct config_loader *loader, const char *section, const struct config_listen_tls *tls)
 {
     char cert[64], key[64], ca[64];
@@ -201,6 +213,7 @@ void config_check(struct config_loader *loader)
         check_name(loader, i);
         check_endpoint(loader, i);
         check_tls(loader, i);
+        check_token(loader, i);
         check_retry(loader, i);
     }
     // With other errors there may well be one that was not understood.

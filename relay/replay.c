@@ -269,6 +269,7 @@ static void *worker(void *arg)
         if (atomic_exchange(&replay->look_again, false))
             for (int i = 0; i < WEIR_SIGNALS; i++)
                 replay->lanes[i].look_again = true;
+        replay_secrets_turn(replay);
         start_exports(replay);
         replay_update_state(replay);
         endpoints_poll(replay, atomic_load(&replay->woken) ? 0 : poll_timeout_ms(replay));
@@ -299,6 +300,17 @@ void replay_look_again(struct replay *replay)
     atomic_store(&replay->look_again, true);
     atomic_store(&replay->woken, true);
     wake_worker(replay);
+}
+
+void replay_look_at_secrets(struct replay *replay)
+{
+    atomic_store(&replay->secrets.at_once, true);
+    wake_worker(replay);
+}
+
+struct certificate_state replay_certificate(struct replay *replay)
+{
+    return certificate_watch_get(&replay->secrets.watch);
 }
 
 // --- life ----------------------------------------------------------------------------------------------------------------------
@@ -380,6 +392,8 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
     int rc = WEIR_OK;
     for (size_t i = 0; i <= upstream->alternate_count && rc == WEIR_OK; i++)
         rc = make_client(replay, endpoint_target(replay, i), err);
+    if (rc == WEIR_OK)
+        rc = replay_secrets_open(replay, err);
     for (int i = 0; i < WEIR_SIGNALS && rc == WEIR_OK; i++) {
         rc = lane_open(replay, (enum weir_signal)i, err);
         replay->stats.lanes[i].open = replay->lanes[i].spool_lane != NULL;
@@ -446,6 +460,7 @@ void replay_free(struct replay *replay)
         weir_buf_free(&export->kept);
         free(export);
     }
+    replay_secrets_close(replay);
     spool_reader_free(replay->reader);
     for (int i = 0; i < ENCODINGS_SENT; i++)
         encoder_free(replay->encoders[i]);

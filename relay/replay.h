@@ -8,6 +8,7 @@
 #ifndef WEIR_RELAY_REPLAY_H
 #define WEIR_RELAY_REPLAY_H
 
+#include "relay/certificates.h"
 #include "relay/config.h"
 #include "storage/spool.h"
 
@@ -43,6 +44,7 @@ struct replay_stats {
     char error_code[32], error_message[256];
     uint64_t next_attempt_ns; // monotonic; 0: no wait under way
     const char *endpoint;     // in use
+    char token_error[256];    // what is wrong with bearer_token_file now, so that the last token holds; "": nothing
     const char *encoding;     // what exports are sent with now: "zstd"
     struct replay_lane_stats lanes[WEIR_SIGNALS];
 };
@@ -55,6 +57,10 @@ void replay_start(struct replay *replay); // starts its thread
 void replay_wake(struct replay *replay);  // new blocks were committed; any thread, cheap
 // The intervals of its lanes changed (spool_lane_replay, eviction): it looks at them when what is under way has ended. Any thread, cheap.
 void replay_look_again(struct replay *replay);
+// Looks at its token and TLS files now, not only when it is time. Any thread.
+void replay_look_at_secrets(struct replay *replay);
+// Its TLS: `used` when it has any. Any thread.
+struct certificate_state replay_certificate(struct replay *replay);
 // No further export is started, and those under way have `grace_ms` left. The data stays in the spool. Does not wait, so that
 // several workers end in the time of one.
 void replay_ask_stop(struct replay *replay, uint32_t grace_ms);

@@ -34,6 +34,8 @@ void export_free(struct export *export)
     for (size_t i = 0; i < export->view_count; i++)
         block_view_release(&export->views[i]);
     export->view_count = 0;
+    secret_release(export->token);
+    export->token = NULL;
     export->next = replay->spare;
     replay->spare = export;
 }
@@ -167,6 +169,9 @@ static int build_head(struct export *export, struct weir_err *err)
         snprintf(export->batch_id + n, sizeof(export->batch_id) - (size_t)n, "/%" PRIu32 "-%" PRIu32,
                  export->lane->split.from, export->lane->split.to - 1);
     headers[count++] = (struct client_header){"weir-batch", export->batch_id};
+    export->token = secret_use(export->replay->secrets.token);
+    if (export->token != NULL)
+        headers[count++] = (struct client_header){"authorization", secret_text(export->token)};
     for (size_t i = 0; i < upstream->headers.count; i++)
         headers[count++] = (struct client_header){upstream->headers.items[i].name, upstream->headers.items[i].value};
     int rc = add_kept(export, &count, err);
@@ -330,6 +335,9 @@ static void on_done(struct client_call *call)
     struct replay_lane *lane = export->lane;
     struct verdict verdict = {0};
     judge(export, &verdict);
+    secret_mask(export->token, verdict.message);
+    if (call->http_status == 401 || strcmp(verdict.code, "UNAUTHENTICATED") == 0)
+        replay_secrets_refused(replay, export);
     adapt_size(export, &verdict);
     replay->in_flight--;
     lane->in_flight--;

@@ -12,6 +12,7 @@
 #include "proto/otlp.h"
 #include "proto/verdict.h"
 #include "relay/backoff.h"
+#include "relay/certificates.h"
 #include "relay/envelope.h"
 #include "relay/replay.h"
 #include "relay/todo.h"
@@ -48,6 +49,7 @@ struct export
     struct client_header headers[EXPORT_HEADERS_MAX];
     struct weir_buf kept; // names and values of the kept headers, each ended by a NUL
     char timeout[16], batch_id[128];
+    struct secret *token; // shown; NULL: none
     uint64_t started_ns;
 };
 
@@ -101,6 +103,14 @@ struct replay {
         bool go_home;                   // to the first one
         uint64_t home_ns, home_wait_ms; // when the first is tried again; after such a wait
     } endpoints;
+    struct secrets {
+        struct secret *token; // to show; NULL: none
+        uint64_t due_ns;      // when the files are looked at again
+        uint64_t refused_ns;  // when the upstream last did not know us
+        bool fresh;           // it refused a token that was replaced meanwhile
+        atomic_bool at_once;  // look now
+        struct certificate_watch watch;
+    } secrets;
     struct spool_reader *reader;
     struct encoder *encoders[ENCODINGS_SENT];
     struct replay_lane lanes[WEIR_SIGNALS];
@@ -149,6 +159,20 @@ void endpoint_answered(struct replay *replay);
 // started, since it waits for that.
 bool endpoint_turn(struct replay *replay);
 void endpoints_poll(struct replay *replay, int timeout_ms);
+
+// replay_secrets.c ----------------------------------------------------------------------------------------------------------
+int replay_secrets_open(struct replay *replay, struct weir_err *err); // WEIR_E_INVALID, WEIR_E_IO, WEIR_E_NOMEM
+void replay_secrets_close(struct replay *replay);
+// Once a turn: looks at the files when it is time.
+void replay_secrets_turn(struct replay *replay);
+void replay_secrets_look(struct replay *replay);
+// The upstream does not know us by what the export showed.
+void replay_secrets_refused(struct replay *replay, const struct export *export);
+struct secret *secret_use(struct secret *secret); // NULL is none
+void secret_release(struct secret *secret);
+const char *secret_text(const struct secret *secret); // "Bearer …"
+// Overwrites it in a text that came from the peer.
+void secret_mask(const struct secret *secret, char *text);
 
 // replay_lane.c -------------------------------------------------------------------------------------------------------------
 int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *err);

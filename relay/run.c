@@ -115,6 +115,8 @@ static void look_at_secrets(struct run *run, bool at_once)
     struct relay *relay = &run->relay;
     uint64_t now_ns = weir_now_ns();
     certificates_look(relay->certificates, now_ns, at_once);
+    for (size_t i = 0; i < relay->replay_count && at_once; i++)
+        replay_look_at_secrets(relay->replays[i]);
     if (relay->tokens != NULL && (at_once || now_ns >= run->tokens_due_ns)) {
         tokens_look(relay->tokens);
         run->tokens_due_ns = now_ns + TOKENS_LOOK_NS;

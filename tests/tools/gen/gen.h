@@ -39,6 +39,7 @@ struct gen_options {
     const char *tenant_header;
     struct client_header headers[GEN_HEADERS];
     size_t header_count;
+    struct client_tls tls; // with a ca_file: over TLS
 };
 
 struct gen_counts {

@@ -25,6 +25,8 @@ static const char usage[] =
     "  --header NAME:VALUE            sent with each request\n"
     "  --tenants N                    request by request another of N streams tenant-0, tenant-1, …\n"
     "  --tenant-header NAME           a header with the stream's name as its value [x-scope-orgid]\n"
+    "  --tls-ca FILE                  over TLS, trusting FILE; with --tls-cert and --tls-key FILE, --tls-name NAME, "
+    "--tls-min 1.2|1.3\n"
     "Exit: 0 all acknowledged, 1 not all, 2 usage.\n";
 
 static struct gen gen = {.acked_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -101,6 +103,11 @@ enum {
     HEADER,
     TENANTS,
     TENANT_HEADER,
+    TLS_CA,
+    TLS_CERT,
+    TLS_KEY,
+    TLS_NAME,
+    TLS_MIN,
     HELP
 };
 static const struct option long_options[] = {
@@ -125,6 +132,11 @@ static const struct option long_options[] = {
     [HEADER] = {"header", required_argument, NULL, HEADER},
     [TENANTS] = {"tenants", required_argument, NULL, TENANTS},
     [TENANT_HEADER] = {"tenant-header", required_argument, NULL, TENANT_HEADER},
+    [TLS_CA] = {"tls-ca", required_argument, NULL, TLS_CA},
+    [TLS_CERT] = {"tls-cert", required_argument, NULL, TLS_CERT},
+    [TLS_KEY] = {"tls-key", required_argument, NULL, TLS_KEY},
+    [TLS_NAME] = {"tls-name", required_argument, NULL, TLS_NAME},
+    [TLS_MIN] = {"tls-min", required_argument, NULL, TLS_MIN},
     [HELP] = {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
 };
@@ -200,6 +212,10 @@ static void parse(int argc, char **argv, struct gen_options *options)
             options->stream = optarg;
         } else if (c == ACKED) {
             options->acked_path = optarg;
+        } else if (c >= TLS_CA && c <= TLS_MIN) {
+            const char **texts[] = {&options->tls.ca_file, &options->tls.cert_file, &options->tls.key_file,
+                                    &options->tls.server_name, &options->tls.min_version};
+            *texts[c - TLS_CA] = optarg;
         } else if (!set_number(options, c, optarg)) {
             usage_error("%s", usage);
         }

@@ -202,6 +202,8 @@ static bool worker_init(struct worker *worker, const struct worker_start *start,
     const struct gen_options *options = &start->gen->options;
     struct client_options to = {.host = options->host,
                                 .port = options->port,
+                                .use_tls = options->tls.ca_file != NULL,
+                                .tls = options->tls,
                                 .connect_timeout_ms = 10000,
                                 .max_in_flight = options->in_flight,
                                 .max_response_bytes = 4u << 20,

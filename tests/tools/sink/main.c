@@ -14,6 +14,7 @@ static const char usage[] =
     "usage: weir-sink [--grpc ADDR] [--http ADDR] [--control ADDR] [--record FILE] [--max-request-bytes N]\n"
     "                 [--stream-header NAME]   its value must be the weir.test.stream of what is in the request: else "
     "misplaced\n"
+    "                 [--tls-cert FILE --tls-key FILE [--tls-client-ca FILE] [--tls-min 1.2|1.3]]\n"
     "An OTLP upstream that records the weir.test.id of what it gets and misbehaves on command. ADDR is HOST:PORT (port "
     "0: any),\n"
     "127.0.0.1:0 without the option. One JSON line on stdout tells the addresses. Control:\n"
@@ -27,6 +28,7 @@ static const char usage[] =
 
 struct endpoints {
     const char *grpc, *http, *control;
+    struct tls_listen_options tls; // with a cert_file: both OTLP ports
 };
 
 // Binds without listening and keeps it: a closed port stays ours, and connections to it are refused. "off" stays as it is.
@@ -71,6 +73,8 @@ int sink_open(struct sink *sink, struct weir_err *err)
         .loop_count = 1,
         .grpc_endpoint = sink->grpc_address,
         .http_endpoint = sink->http_address,
+        .grpc_tls = sink->grpc_tls,
+        .http_tls = sink->http_tls,
         .limits = {.body_bytes = sink->max_request_bytes, .shutdown_ms = 1}, // a closed sink is gone, not polite
         .grpc = with_context(&sink_grpc_handler, sink),
         .http = with_context(&sink_http_handler, sink),
@@ -80,6 +84,15 @@ int sink_open(struct sink *sink, struct weir_err *err)
     if (code == WEIR_OK)
         server_start(sink->server);
     return code;
+}
+
+static int open_tls(struct sink *sink, struct tls_listen_options *tls, struct weir_err *err)
+{
+    if (tls->cert_file == NULL)
+        return WEIR_OK;
+    int code = tls_listen_new(tls, &sink->http_tls, err);
+    tls->http2 = true;
+    return code == WEIR_OK ? tls_listen_new(tls, &sink->grpc_tls, err) : code;
 }
 
 static int open_control(struct sink *sink, const char *endpoint, struct weir_err *err)
@@ -115,6 +128,10 @@ static void parse(int argc, char **argv, struct sink *sink, struct endpoints *en
         {"stream-header", required_argument, NULL, 's'},
         {"help", no_argument, NULL, 'u'},
         {"max-request-bytes", required_argument, NULL, 'm'},
+        {"tls-cert", required_argument, NULL, 'C'},
+        {"tls-key", required_argument, NULL, 'K'},
+        {"tls-client-ca", required_argument, NULL, 'A'},
+        {"tls-min", required_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
     int c;
@@ -140,6 +157,18 @@ static void parse(int argc, char **argv, struct sink *sink, struct endpoints *en
         case 's':
             sink->stream_header = optarg;
             break;
+        case 'C':
+            endpoints->tls.cert_file = optarg;
+            break;
+        case 'K':
+            endpoints->tls.key_file = optarg;
+            break;
+        case 'A':
+            endpoints->tls.client_ca_file = optarg;
+            break;
+        case 'V':
+            endpoints->tls.min_version = optarg;
+            break;
         case 'u':
             fputs(usage, stdout);
             exit(0);
@@ -154,7 +183,7 @@ static void parse(int argc, char **argv, struct sink *sink, struct endpoints *en
 int main(int argc, char **argv)
 {
     static struct sink sink = {.max_request_bytes = 64u << 20};
-    struct endpoints endpoints = {"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"};
+    struct endpoints endpoints = {"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", {NULL}};
     parse(argc, argv, &sink, &endpoints);
     sigset_t signals;
     sigemptyset(&signals);
@@ -165,8 +194,8 @@ int main(int argc, char **argv)
     reserve("grpc", endpoints.grpc, sink.grpc_address);
     reserve("http", endpoints.http, sink.http_address);
     struct weir_err err;
-    if (loop_new(&sink.loop, &err) != WEIR_OK || sink_open(&sink, &err) != WEIR_OK ||
-        open_control(&sink, endpoints.control, &err) != WEIR_OK) {
+    if (loop_new(&sink.loop, &err) != WEIR_OK || open_tls(&sink, &endpoints.tls, &err) != WEIR_OK ||
+        sink_open(&sink, &err) != WEIR_OK || open_control(&sink, endpoints.control, &err) != WEIR_OK) {
         fprintf(stderr, "weir-sink: %s\n", err.text);
         return 1;
     }

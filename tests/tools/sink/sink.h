@@ -11,6 +11,7 @@
 
 struct sink {
     struct loop *loop;
+    struct tls_listen *grpc_tls, *http_tls;  // NULL: plaintext
     struct server *server;                   // the OTLP listeners; NULL while they are closed
     struct server *control;                  // the control port
     char grpc_address[64], http_address[64]; // kept while the listeners are closed
