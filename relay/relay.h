@@ -23,7 +23,8 @@ struct relay {
     size_t workers;
     struct ingest_budget budget;
     struct certificates *certificates;
-    struct tokens *tokens; // of receiver.auth; NULL: none
+    struct tokens *tokens;  // of receiver.auth; NULL: none
+    uint64_t tokens_due_ns; // when their file is looked at again
     struct server *server;
     struct replay *replays[CONFIG_MAX_UPSTREAMS]; // one a configured upstream, in the configuration's order
     size_t replay_count;

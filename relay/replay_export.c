@@ -169,6 +169,7 @@ static int build_head(struct export *export, struct weir_err *err)
         snprintf(export->batch_id + n, sizeof(export->batch_id) - (size_t)n, "/%" PRIu32 "-%" PRIu32,
                  export->lane->split.from, export->lane->split.to - 1);
     headers[count++] = (struct client_header){"weir-batch", export->batch_id};
+    secret_release(export->token);
     export->token = secret_use(export->replay->secrets.token);
     if (export->token != NULL)
         headers[count++] = (struct client_header){"authorization", secret_text(export->token)};

@@ -11,6 +11,7 @@
 #include "relay/log.h"
 #include "relay/lookup.h"
 #include "relay/relay.h"
+#include "relay/secrets.h"
 #include "relay/spool_events.h"
 #include "relay/spool_watch.h"
 #include "relay/version.h"
@@ -24,7 +25,6 @@
 #include <unistd.h>
 
 #define REPLAY_GRACE_MS 1000
-#define TOKENS_LOOK_NS  10000000000u
 #define SPOOL_WATCH_MS  250 // how soon the log tells that the spool takes no data
 // A block or a request that is larger is a map of its own and goes back to the machine with its last user. Left to itself, malloc learns to
 // keep what was freed: a relay that has drained a backlog stayed at 20 MiB instead of 3.
@@ -37,7 +37,6 @@ struct run {
     struct health *health;
     struct admin *admin;
     struct spool_events *events;
-    uint64_t tokens_due_ns; // when their file is looked at again
     pthread_t *threads;
     size_t threads_started;
     sem_t ended; // the server, then each ingest
@@ -95,31 +94,6 @@ static void prepare_process(struct run *run)
         if (files.rlim_cur < need)
             log_event(LOG_WARN, "few_files", "the limit of open files is below receiver.max_connections + 512",
                       LOG_U64("limit", files.rlim_cur), LOG_U64("wanted", need));
-    }
-}
-
-static int read_secrets(struct run *run, struct weir_err *err)
-{
-    struct relay *relay = &run->relay;
-    static const char setting[] = "receiver.auth.bearer_token_file";
-    int rc = certificates_open(relay->config, &relay->certificates, err);
-    if (rc != WEIR_OK || relay->config->receiver.bearer_token_file[0] == '\0')
-        return rc;
-    rc = tokens_open(setting, relay->config->receiver.bearer_token_file, &relay->tokens, err);
-    run->tokens_due_ns = weir_now_ns() + TOKENS_LOOK_NS;
-    return rc == WEIR_OK ? rc : weir_wrap(err, "%s", setting);
-}
-
-static void look_at_secrets(struct run *run, bool at_once)
-{
-    struct relay *relay = &run->relay;
-    uint64_t now_ns = weir_now_ns();
-    certificates_look(relay->certificates, now_ns, at_once);
-    for (size_t i = 0; i < relay->replay_count && at_once; i++)
-        replay_look_at_secrets(relay->replays[i]);
-    if (relay->tokens != NULL && (at_once || now_ns >= run->tokens_due_ns)) {
-        tokens_look(relay->tokens);
-        run->tokens_due_ns = now_ns + TOKENS_LOOK_NS;
     }
 }
 
@@ -403,8 +377,7 @@ static void take_down(struct run *run)
     }
     server_free(relay->server);
     health_free(run->health);
-    certificates_close(relay->certificates);
-    tokens_close(relay->tokens);
+    secrets_close(relay);
     for (size_t i = 0; i < relay->workers; i++) {
         ingest_free(relay->ingests[i]);
         loop_free(relay->loops[i]);
@@ -425,7 +398,7 @@ int cmd_run(const struct config *config)
     pthread_mutex_init(&run.wake_lock, NULL);
     prepare_process(&run);
 
-    int rc = read_secrets(&run, &err);
+    int rc = secrets_open(&run.relay, &err);
     if (rc == WEIR_OK)
         rc = open_spool(&run, &err);
     if (rc == WEIR_OK)
@@ -444,7 +417,7 @@ int cmd_run(const struct config *config)
     lookup_upstreams(config);
     struct spool_watch watch = {0};
     for (int sig = 0; !is_stop(sig); sig = wait_signal(&run, SPOOL_WATCH_MS)) {
-        look_at_secrets(&run, sig == SIGHUP);
+        secrets_look(&run.relay, sig == SIGHUP);
         spool_watch_look(&watch, run.relay.spool, weir_now_ns());
         spool_events_tell(run.events, weir_now_ns(), false);
     }
