@@ -18,6 +18,7 @@ SDKS = {
                ["grpc-none", "grpc-gzip", "http-none", "http-gzip", "http-deflate"]),
     "go": ([AT / "sdk-go"], ["grpc-none", "grpc-gzip", "grpc-zstd", "http-none", "http-gzip"]),
 }
+COLLECTOR_SIGNALS = (*SIGNALS, "profiles")
 POINTS = {5, 7, 9, 10, 11}  # Metric's oneof: gauge, sum, histogram, exponential histogram, summary
 
 
@@ -38,7 +39,11 @@ def sdk(name, ways, *targets):
 
 
 def items(signal, body):
-    """Every item of a request with all that it hangs on: (resource and its schema, scope and its schema, item), as bytes."""
+    """Every item of a request with all that it hangs on: (resource and its schema, scope and its schema, item), as bytes. A request of
+    profiles is one item: all of it hangs on its dictionary, so that nobody may join or split it."""
+    if signal == "profiles":
+        yield body
+        return
     for number, resource_part in fields(body):
         assert number == 1
         resource = tuple((n, v) for n, v in fields(resource_part) if n != 2)
@@ -112,7 +117,7 @@ class Collector:
         http = {"endpoint": inlet.http} | ({"compression_algorithms": http_encodings} if http_encodings else {})
         self.config["receivers"][f"otlp/{name}"] = {"protocols": {"grpc": {"endpoint": inlet.grpc}, "http": http}}
         self.config["exporters"].update(exporters or {})
-        for signal in SIGNALS:
+        for signal in COLLECTOR_SIGNALS:
             to = list(exporters or {})
             if not exporters:
                 to = [f"file/{name}-{signal}", "debug"]
@@ -122,7 +127,7 @@ class Collector:
 
     def start(self):
         config = self.box.file(f"{self.name}.yaml", json.dumps(self.config).encode())
-        self.process = Process(self.name, self.box.directory, [AT / "collector" / "otelcol", "--config", config])
+        self.process = Process(self.name, self.box.directory, [AT / "collector" / "otelcol", "--feature-gates=service.profilesSupport", "--config", config])
         self.box.closers.append(self.process.kill)
         wait_for(lambda: "Everything is ready" in self.process.log() or not self.process.alive(), 60, "the Collector is ready")
         assert self.process.alive(), self.process.log()
