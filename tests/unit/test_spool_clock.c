@@ -5,7 +5,7 @@
 
 #include "retention_rig.h"
 
-#define SECONDS 1000000000ll
+#define SECONDS 1000000000LL
 
 // Takes libc's place: a wall clock that is set, and a time that passes.
 static atomic_llong set_by_ns, passed_ns;
