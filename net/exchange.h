@@ -20,6 +20,8 @@ struct exchange_header {
     size_t value_len;
 };
 
+#define EXCHANGE_EXTRA 4
+
 struct exchange {
     enum exchange_transport transport;
     struct loop *loop;
@@ -31,6 +33,9 @@ struct exchange {
     uint64_t content_length; // UINT64_MAX: not given
     const char *peer;        // "10.1.2.3:4444", for logs
     void *user;              // the handler's
+    // HTTP/1.1: headers of whatever the answer will be, set in begin by a handler in front of another. Not copied: static, or the request's own.
+    struct exchange_header extra[EXCHANGE_EXTRA];
+    size_t extra_count;
 };
 
 // First header of that (lower-case) name, or NULL.

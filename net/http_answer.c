@@ -38,10 +38,10 @@ static bool put(struct weir_buf *out, const char *text)
     return weir_buf_append(out, text, strlen(text));
 }
 
-static bool put_headers(struct weir_buf *out, const struct exchange_answer *answer)
+static bool put_headers(struct weir_buf *out, const struct exchange_header *headers, size_t count)
 {
-    for (size_t i = 0; i < answer->header_count; i++) {
-        const struct exchange_header *header = &answer->headers[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct exchange_header *header = &headers[i];
         if (!weir_buf_append(out, header->name, header->name_len) || !put(out, ": ") ||
             !weir_buf_append(out, header->value, header->value_len) || !put(out, "\r\n"))
             return false;
@@ -55,7 +55,8 @@ static bool form(struct http_conn *http, const struct exchange_answer *answer)
     char line[64];
     out->len = 0;
     snprintf(line, sizeof(line), "HTTP/1.1 %d %s\r\n", answer->http_status, reason_of(answer->http_status));
-    if (!put(out, line) || !put_headers(out, answer))
+    if (!put(out, line) || !put_headers(out, answer->headers, answer->header_count) ||
+        !put_headers(out, http->exchange.extra, http->exchange.extra_count))
         return false;
     snprintf(line, sizeof(line), "content-length: %zu\r\n", answer->body.len);
     if (answer->http_status != 204 && !put(out, line)) // RFC 9110, 8.6

@@ -291,6 +291,7 @@ static void next_request(struct http_conn *http)
     conn->since_ns = weir_now_ns();
     conn->proven = true;
     http->state = HTTP_HEAD;
+    http->exchange.extra_count = 0;
     http->answered = http->expect = http->no_body = http->old = false;
     http->received_bytes = http->discarded_bytes = http->overhead_bytes = 0;
     if (conn->home->draining)

@@ -39,7 +39,7 @@ struct config_map {
     size_t count;
 };
 
-struct config_names {
+struct config_names {              // of headers, or origins
     char *items[CONFIG_MAX_NAMES]; // lower case, ascending, none twice
     size_t count;
 };
@@ -94,6 +94,8 @@ struct config {
     struct {
         char *grpc_endpoint, *http_endpoint; // "0.0.0.0:4317", "[::1]:0", ":4317"; "off": none
         uint64_t grpc_max_age_ms, grpc_max_age_grace_ms, http_max_age_ms; // of connections; age 0: no limit
+        struct config_names cors_origins;                                 // none: no CORS
+        uint64_t cors_max_age_ms;                                         // of a preflight's answer
         struct config_listen_tls grpc_tls, http_tls;
         char *bearer_token_file;          // "": open to everybody
         uint64_t max_request_size_bytes;  // on the wire and decompressed

@@ -94,6 +94,11 @@ int config_names_add(struct config_names *names, const char *word, struct weir_e
         name[i] = (char)tolower((unsigned char)word[i]);
     if (!header_may_be_kept((struct weir_slice){(const uint8_t *)name, given.len}))
         return weir_fail(err, WEIR_E_INVALID, "'%s' belongs to one request or connection and cannot be sent on", name);
+    return config_names_insert(names, name, err);
+}
+
+int config_names_insert(struct config_names *names, const char *name, struct weir_err *err)
+{
     size_t at = 0;
     while (at < names->count && strcmp(names->items[at], name) < 0)
         at++;

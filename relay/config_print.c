@@ -115,6 +115,7 @@ static void print_value(FILE *out, const struct config_row *row, const void *fie
         print_urls(out, *(char *const *)field);
         break;
     case CONFIG_NAMES:
+    case CONFIG_ORIGINS:
         print_names(out, field);
         break;
     case CONFIG_MAP:

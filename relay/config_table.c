@@ -31,7 +31,7 @@
 #define ORDER_HELP(signal) "strict: one export at a time, oldest first, or relaxed; for " signal
 
 const char *const config_type_names[] = {"text", "address", "bool", "duration", "size", "int",
-                                         "enum", "list",    "map",  "text",     "list"};
+                                         "enum", "list",    "map",  "text",     "list", "list"};
 
 static const char *const utf8s[] = {"refuse", "pass", NULL};
 static const char *const protocols[] = {"auto", "grpc", "http/protobuf", NULL};
@@ -57,6 +57,10 @@ const struct config_row config_rows[] = {
      "where OTLP/HTTP is taken; off: nowhere"},
     {GLOBAL("receiver.http.max_connection_age", DURATION, receiver.http_max_age_ms), "0s", 0, 365 * D, NULL,
      "a connection of that age, give or take a tenth, ends with its next answer; 0s: no limit"},
+    {GLOBAL("receiver.http.cors.allowed_origins", ORIGINS, receiver.cors_origins), "", 0, CONFIG_MAX_NAMES, NULL,
+     "origins of web pages that may send, as https://app.example.com, https://*.example.com or *"},
+    {GLOBAL("receiver.http.cors.max_age", DURATION, receiver.cors_max_age_ms), "2h", 0, D, NULL,
+     "so long a browser need not ask again whether it may send"},
     LISTEN_TLS("receiver.http", receiver.http_tls),
     {GLOBAL("receiver.auth.bearer_token_file", TEXT, receiver.bearer_token_file), "", 0, 4096, NULL,
      "file of the bearer tokens, one a line, that let senders in; empty: everybody is"},

@@ -19,6 +19,7 @@ enum config_type {
     CONFIG_MAP,      // struct config_map
     CONFIG_URLS,     // char *, joined by commas; in YAML one, or a list
     CONFIG_NAMES,    // struct config_names: names of headers; in YAML a list
+    CONFIG_ORIGINS,  // struct config_names: origins of web pages; in YAML a list
 };
 
 struct config_row {
@@ -50,7 +51,7 @@ void *config_row_field(const struct config_row *row, struct config *config, size
 
 // --- values (config_values.c) --------------------------------------------------------------------------------------------
 
-// Replaces *field by what `text` says. FLAGS and NAMES take "a,b", MAP "name=value,name=value". WEIR_E_INVALID with a text such as
+// Replaces *field by what `text` says. FLAGS, NAMES and ORIGINS take "a,b", MAP "name=value,name=value". WEIR_E_INVALID with a text such as
 // "'10' needs a unit (ms, s, m, h, d), as in 10s", WEIR_E_NOMEM; then *field is unchanged.
 int config_value_parse(const struct config_row *row, void *field, const char *text, struct weir_err *err);
 void config_value_free(const struct config_row *row, void *field);
@@ -60,6 +61,12 @@ int config_flags_add(const struct config_row *row, uint32_t *flags, const char *
 int config_map_set(struct config_map *map, const char *name, const char *value, struct weir_err *err);
 // Adds one name, in lower case. WEIR_E_INVALID: no header's name, none that can be kept, named twice, too many. (config_headers.c)
 int config_names_add(struct config_names *names, const char *word, struct weir_err *err);
+// Adds one origin, in lower case: "https://app.example.com", "https://*.example.com", "null" or "*". WEIR_E_INVALID as above. (config_origins.c)
+int config_origins_add(struct config_names *origins, const char *word, struct weir_err *err);
+// Inserts a word at its place. WEIR_E_INVALID: there already, too many; WEIR_E_NOMEM.
+int config_names_insert(struct config_names *names, const char *word, struct weir_err *err);
+// What the row's type adds to a NAMES or ORIGINS field.
+int config_list_add(const struct config_row *row, struct config_names *names, const char *word, struct weir_err *err);
 // "off", or host:port whose port may be 0; the host may be missing. (config_target.c)
 int config_listen_check(const char *text, struct weir_err *err);
 // Takes an upstream's endpoints apart. WEIR_E_INVALID, WEIR_E_NOMEM; the targets are then the caller's to free all the same. (config_target.c)
@@ -109,9 +116,9 @@ void config_assign(struct config_loader *loader, const struct config_row *row, s
 // A further upstream with all defaults; SIZE_MAX, with a complaint, when there are too many.
 size_t config_upstream_add(struct config_loader *loader, const struct config_place *place);
 
-void config_read_yaml(struct config_loader *loader);        // config_yaml.c
-void config_read_environment(struct config_loader *loader); // config_env.c
+void config_read_yaml(struct config_loader *loader);                 // config_yaml.c
+void config_read_environment(struct config_loader *loader);          // config_env.c
 void config_read_set(struct config_loader *loader, const char *set); // config_set.c
-void config_check(struct config_loader *loader); // config_check.c: what concerns several keys
+void config_check(struct config_loader *loader);                     // config_check.c: what concerns several keys
 
 #endif

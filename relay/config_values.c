@@ -329,7 +329,7 @@ static int map_parse(const struct config_row *row, void *field, const char *text
 
 static int names_part(const struct config_row *row, void *target, char *part, struct weir_err *err)
 {
-    return config_names_add(target, part, err);
+    return config_list_add(row, target, part, err);
 }
 
 static int names_parse(const struct config_row *row, void *field, const char *text, struct weir_err *err)
@@ -348,7 +348,7 @@ int config_value_parse(const struct config_row *row, void *field, const char *te
         [CONFIG_TEXT] = text_parse,       [CONFIG_LISTEN] = text_parse, [CONFIG_BOOL] = bool_parse,
         [CONFIG_DURATION] = number_parse, [CONFIG_SIZE] = number_parse, [CONFIG_INT] = number_parse,
         [CONFIG_ENUM] = enum_parse,       [CONFIG_FLAGS] = flags_parse, [CONFIG_MAP] = map_parse,
-        [CONFIG_URLS] = text_parse,       [CONFIG_NAMES] = names_parse,
+        [CONFIG_URLS] = text_parse,       [CONFIG_NAMES] = names_parse, [CONFIG_ORIGINS] = names_parse,
     };
     assert((size_t)row->type < WEIR_COUNT(parsers));
     return parsers[row->type](row, field, text, err);
@@ -367,7 +367,7 @@ void config_value_free(const struct config_row *row, void *field)
         }
         free(map->items);
         *map = (struct config_map){0};
-    } else if (row->type == CONFIG_NAMES) {
+    } else if (row->type == CONFIG_NAMES || row->type == CONFIG_ORIGINS) {
         struct config_names *names = field;
         while (names->count > 0)
             free(names->items[--names->count]);

@@ -151,7 +151,7 @@ static void bind_names(struct binder *binder, const struct config_row *row, size
         const yaml_node_t *element = yaml_document_get_node(binder->document, *item);
         struct config_place at = place_at(binder, &element->start_mark);
         char *text = value_text(binder, row, upstream, element);
-        if (text != NULL && config_names_add(names, text, &err) != WEIR_OK)
+        if (text != NULL && config_list_add(row, names, text, &err) != WEIR_OK)
             config_complain_row(binder->loader, row, upstream, &at, err.text);
         free(text);
     }
@@ -230,7 +230,7 @@ static void bind_value(struct binder *binder, const struct config_row *row, size
         bind_flags(binder, row, upstream, node);
     else if (row->type == CONFIG_URLS)
         bind_urls(binder, row, upstream, node);
-    else if (row->type == CONFIG_NAMES)
+    else if (row->type == CONFIG_NAMES || row->type == CONFIG_ORIGINS)
         bind_names(binder, row, upstream, node);
     else if (row->type == CONFIG_MAP)
         bind_map(binder, row, upstream, node);

@@ -7,6 +7,7 @@
 //       acknowledged is durable anyway.
 #include "relay/admin.h"
 #include "relay/cli.h"
+#include "relay/cors.h"
 #include "relay/health.h"
 #include "relay/log.h"
 #include "relay/lookup.h"
@@ -35,6 +36,7 @@ struct run {
     struct relay relay;
     struct ingest_set ingest_set;
     struct health *health;
+    struct cors cors;
     struct admin *admin;
     struct spool_events *events;
     pthread_t *threads;
@@ -235,6 +237,16 @@ static int make_health(struct run *run, struct exchange_handler next, struct exc
     return rc;
 }
 
+static struct exchange_handler cors_in_front(struct run *run, struct exchange_handler next)
+{
+    const struct config *config = run->relay.config;
+    run->cors = (struct cors){.origins = (const char *const *)config->receiver.cors_origins.items,
+                              .origin_count = config->receiver.cors_origins.count,
+                              .max_age_s = config->receiver.cors_max_age_ms / 1000,
+                              .next = next};
+    return run->cors.origin_count > 0 ? cors_handler(&run->cors) : next;
+}
+
 static int make_server(struct run *run, struct weir_err *err)
 {
     struct relay *relay = &run->relay;
@@ -257,6 +269,7 @@ static int make_server(struct run *run, struct weir_err *err)
                                      .http = ingest_http_handler,
                                      .bad_request = ingest_bad_request};
     options.grpc.ctx = options.http.ctx = &run->ingest_set;
+    options.http = cors_in_front(run, options.http);
     int rc = make_health(run, options.grpc, &options.grpc, err);
     if (rc == WEIR_OK)
         rc = server_new(&options, &relay->server, err);

@@ -129,6 +129,13 @@ Test(yaml, each_error_names_place_key_and_cure)
          "t.yaml:2:64: receiver.keep_headers: expects a list, not a list\n"},
         {UP "receiver: {keep_headers: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r]}",
          "t.yaml:2:75: receiver.keep_headers: more than 16 names\n"},
+#define NO_ORIGIN(at, text)                                                                                            \
+    "t.yaml:2:" at ": receiver.http.cors.allowed_origins: '" text                                                      \
+    "' is no origin, as https://app.example.com, https://*.example.com or *\n"
+        {UP "receiver: {http: {cors: {allowed_origins: ['https://a.b/c', 'a.b', 'https://*', 'https://a.*.c', "
+            "'https://*b.c']}}}",
+         NO_ORIGIN("44", "https://a.b/c") NO_ORIGIN("61", "a.b") NO_ORIGIN("68", "https://*")
+             NO_ORIGIN("81", "https://a.*.c") NO_ORIGIN("98", "https://*b.c")},
         {UP "receiver: {workers: '${env:NOT:-0}'}", "t.yaml:2:21: receiver.workers: 0 is out of range (1 to 64)\n"},
     };
     for (size_t i = 0; i < WEIR_COUNT(rows); i++)
