@@ -10,6 +10,14 @@ struct tls_validity {
     int64_t not_before_unix, not_after_unix; // seconds; both 0: there is no certificate
 };
 
+struct tls_paths { // all may be NULL or empty
+    const char *cert_file, *key_file;
+    const char *ca_file;
+    const char *ca_setting; // what users call ca_file: "tls.ca_file"
+};
+// Reads the files as a listener or a client would. WEIR_E_INVALID: "SETTING FILE: reason".
+int tls_files_check(const struct tls_paths *paths, struct tls_validity *validity, struct weir_err *err);
+
 struct tls_listen_options {           // the strings may be NULL or empty where that makes sense
     const char *cert_file, *key_file; // needed
     const char *client_ca_file;       // given: clients must show a certificate that it vouches for

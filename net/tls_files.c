@@ -256,3 +256,16 @@ int tls_set_min_version(SSL_CTX *ctx, const char *version, struct weir_err *err)
     SSL_CTX_set_min_proto_version(ctx, number);
     return WEIR_OK;
 }
+
+int tls_files_check(const struct tls_paths *paths, struct tls_validity *validity, struct weir_err *err)
+{
+    struct tls_files files = {0};
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    int code = ctx == NULL ? weir_fail(err, WEIR_E_NOMEM, "out of memory") : tls_files_load(paths, NULL, &files, err);
+    if (code == WEIR_OK)
+        code = tls_files_use(&files, paths, ctx, err);
+    *validity = files.certificate;
+    tls_files_free(&files);
+    SSL_CTX_free(ctx);
+    return code;
+}

@@ -10,12 +10,6 @@
 
 #define TLS_FILE_BYTES_MAX (4u << 20) // a bundle of authorities has some 200 KiB
 
-struct tls_paths { // all may be NULL or empty
-    const char *cert_file, *key_file;
-    const char *ca_file;
-    const char *ca_setting; // what users call ca_file: "tls.ca_file"
-};
-
 // What the files held when they were last good.
 struct tls_files {
     X509 *cert;

@@ -36,7 +36,7 @@ static int show_token(struct admin_client *client, const char *file, struct weir
     return rc;
 }
 
-int admin_client_open(struct admin_client *client, const char *token_file, struct weir_err *err)
+int admin_client_open(struct admin_client *client, const char *token_file, const char *ca_file, struct weir_err *err)
 {
     *client = (struct admin_client){0};
     curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -51,6 +51,10 @@ int admin_client_open(struct admin_client *client, const char *token_file, struc
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->error);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &client->body);
+    if (ca_file != NULL)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, ca_file);
+    if (ca_file != NULL)
+        curl_easy_setopt(curl, CURLOPT_CAPATH, NULL); // that file alone
     return token_file != NULL ? show_token(client, token_file, err) : WEIR_OK;
 }
 

@@ -17,8 +17,8 @@ struct admin_client {
     struct weir_buf body;
 };
 
-// `token_file` NULL: no token is shown. WEIR_E_IO (it cannot be read), WEIR_E_NOMEM. Close it either way.
-int admin_client_open(struct admin_client *client, const char *token_file, struct weir_err *err);
+// `token_file` NULL: no token is shown; `ca_file` NULL: the system's authorities. WEIR_E_IO (it cannot be read), WEIR_E_NOMEM. Close it either way.
+int admin_client_open(struct admin_client *client, const char *token_file, const char *ca_file, struct weir_err *err);
 void admin_client_close(struct admin_client *client);
 // To the URL `base` + `path`, with `json` as a POST's body, or a GET when it is NULL. WEIR_OK: there is an answer, whatever it says.
 // WEIR_E_INVALID (the URL is too long), WEIR_E_IO.

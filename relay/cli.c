@@ -14,7 +14,7 @@ static int run(const struct cli *cli)
     if (!cli_load_config(cli, &config))
         return CLI_USAGE;
     log_configure(config.log.level, config.log.format);
-    int code = cmd_run(&config);
+    int code = cmd_run(&config, &cli->input);
     config_free(&config);
     return code;
 }
@@ -79,6 +79,7 @@ enum {
     OPT_SIGNAL,
     OPT_DRY_RUN,
     OPT_TOKEN_FILE,
+    OPT_CA_FILE,
     OPT_SHOW_BLOCKS,
     OPT_SHOW_LANES,
     OPT_SHOW_DEAD_LETTERS,
@@ -107,6 +108,9 @@ static const struct option_row {
     {PRINT, {"keys", OPT_KEYS, NULL, 0, "print every key with type, default and help, separated by tabs, instead", 0}},
     {ASKING, {"admin", OPT_ADMIN_URL, "URL", 0, "of the running weir (http://127.0.0.1:9464)", 0}},
     {ASKING, {"json", OPT_JSON, NULL, 0, "print the answer's document as it is", 0}},
+    {ASKING,
+     {"ca-file", OPT_CA_FILE, "FILE", 0, "PEM file of the authorities to trust when URL is https:// (the system's)",
+      0}},
     {STATUS, {"watch", OPT_WATCH, NULL, 0, "show it again each second", 0}},
     {REPLAY, {"since", OPT_SINCE, "TIME", 0, "what was received from then on: 2026-11-20T11:00:00Z, or -2h", 0}},
     {REPLAY, {"until", OPT_UNTIL, "TIME", 0, "and before then (now)", 0}},
@@ -190,6 +194,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         {OPT_SIGNAL, &cli->signal, NULL},
         {OPT_DRY_RUN, NULL, &cli->dry_run},
         {OPT_TOKEN_FILE, &cli->token_file, NULL},
+        {OPT_CA_FILE, &cli->ca_file, NULL},
         {OPT_SHOW_LANES, NULL, &cli->show_lanes},
         {OPT_SHOW_DEAD_LETTERS, NULL, &cli->show_dead_letters},
         {OPT_TO, &cli->to, NULL},

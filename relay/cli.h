@@ -20,6 +20,7 @@ enum cli_exit {
 struct cli {
     struct config_input input; // --config, --upstream, --spool, --grpc, --http, --admin, --set
     const char *admin_url;     // status, replay: --admin, or http://127.0.0.1:9464
+    const char *ca_file;       // status, replay: --ca-file, or NULL
     bool json, watch;          // status, replay: --json; status: --watch
     const char *upstream;      // replay: UPSTREAM; spool export: --upstream
     const char *output;        // spool export: --output, or NULL
@@ -42,8 +43,8 @@ int cli_main(int argc, char **argv);
 // Loads the configuration that the command line asks for; when it is wrong, prints all errors to stderr and returns false.
 bool cli_load_config(const struct cli *cli, struct config *config);
 
-// The commands. cmd_run gets a configuration that is complete and correct; logging is configured already.
-int cmd_run(const struct config *config);
+// The commands. cmd_run gets a configuration that is complete and correct, and where it came from; logging is configured already.
+int cmd_run(const struct config *config, const struct config_input *input);
 int cmd_check_config(const struct cli *cli);
 int cmd_print_config(const struct cli *cli);
 int cmd_status(const struct cli *cli); // uses admin_url, json, watch

@@ -31,7 +31,9 @@ static void warn(const struct cli *cli, const struct config *config)
 int cmd_check_config(const struct cli *cli)
 {
     struct config config;
-    if (!cli_load_config(cli, &config))
+    struct cli with_files = *cli;
+    with_files.input.check_files = true;
+    if (!cli_load_config(&with_files, &config))
         return CLI_FAILED;
     warn(cli, &config);
     printf("%s: sound, %zu upstream%s\n", cli->input.file != NULL ? cli->input.file : "configuration",

@@ -124,7 +124,7 @@ int cmd_replay(const struct cli *cli)
     struct admin_client client;
     char *body = json_dumps(json, JSON_COMPACT);
     json_decref(json);
-    int rc = admin_client_open(&client, cli->token_file, &err);
+    int rc = admin_client_open(&client, cli->token_file, cli->ca_file, &err);
     if (rc == WEIR_OK && body == NULL)
         rc = weir_fail(&err, WEIR_E_NOMEM, "out of memory");
     if (rc == WEIR_OK)

@@ -90,7 +90,7 @@ int cmd_status(const struct cli *cli)
     struct admin_client client;
     struct weir_err err;
     int exit_code = CLI_FAILED;
-    if (admin_client_open(&client, NULL, &err) != WEIR_OK)
+    if (admin_client_open(&client, NULL, cli->ca_file, &err) != WEIR_OK)
         fprintf(stderr, "weir: %s\n", err.text);
     else
         exit_code = cli->watch ? watch_on(cli, &client) : show_once(cli, &client);

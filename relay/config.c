@@ -230,6 +230,8 @@ int config_load(const struct config_input *input, struct config *config, struct 
         for (size_t i = 0; i < input->set_count; i++)
             config_read_set(&loader, input->sets[i]);
         config_check(&loader);
+        if (input->check_files && loader.code == WEIR_OK)
+            config_check_files(&loader);
     }
     free(loader.places);
     if (loader.code != WEIR_OK)

@@ -133,6 +133,8 @@ struct config {
 
 // "1.2", "1.3", as TLS libraries' wrappers take it.
 const char *config_tls_version_name(enum config_tls_version version);
+// "info"
+const char *config_log_level_name(enum log_level level);
 
 // --- loading -----------------------------------------------------------------------------------------------------------
 

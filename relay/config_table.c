@@ -277,3 +277,9 @@ const char *config_tls_version_name(enum config_tls_version version)
     assert((unsigned)version < WEIR_COUNT(tls_versions) - 1);
     return tls_versions[version];
 }
+
+const char *config_log_level_name(enum log_level level)
+{
+    assert((unsigned)level < WEIR_COUNT(levels) - 1);
+    return levels[level];
+}

@@ -120,5 +120,6 @@ void config_read_yaml(struct config_loader *loader);                 // config_y
 void config_read_environment(struct config_loader *loader);          // config_env.c
 void config_read_set(struct config_loader *loader, const char *set); // config_set.c
 void config_check(struct config_loader *loader);                     // config_check.c: what concerns several keys
+void config_check_files(struct config_loader *loader);               // config_files.c
 
 #endif

@@ -230,6 +230,32 @@ static void emit_lane_sending(struct metrics_writer *w, const struct metric_row 
     each_lane(w, row, s, one_lane_sending);
 }
 
+static void put_expiry(struct metrics_writer *w, const char *role, const char *name,
+                       const struct certificate_state *tls)
+{
+    const struct metric_label labels[] = {LABEL("role", role), LABEL("name", name)};
+    if (tls->used && tls->validity.not_after_unix > 0)
+        metrics_put(w, labels, 2, (double)tls->validity.not_after_unix);
+}
+
+static void emit_expiry(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
+{
+    for (int i = 0; i < CERTIFICATE_LISTENERS; i++)
+        put_expiry(w, "listener", certificate_listener_names[i], &s->tls[i]);
+    for (size_t i = 0; i < s->upstream_count; i++)
+        put_expiry(w, "upstream", s->upstreams[i].name, &s->upstreams[i].tls);
+}
+
+static void emit_refused_files(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
+{
+    uint64_t refused = s->token_error[0] != '\0';
+    for (int i = 0; i < CERTIFICATE_LISTENERS; i++)
+        refused += s->tls[i].error[0] != '\0';
+    for (size_t i = 0; i < s->upstream_count; i++)
+        refused += (s->upstreams[i].tls.error[0] != '\0') + (s->upstreams[i].replay.token_error[0] != '\0');
+    metrics_put_u64(w, NULL, 0, refused);
+}
+
 // --- the table --------------------------------------------------------------------------------------------------------
 
 #define C  METRIC_COUNTER
@@ -297,6 +323,9 @@ const struct metric_row metric_rows[] = {
 
     {"weir_upstream_state", G, "", "upstream, state", "1 for the upstream's state, 0 for the others.", emit_upstream_state, 0},
     {"weir_upstream_last_error_timestamp_seconds", G, "seconds", "upstream", "When the last error came; 0 when none has come since start.", emit_upstream_error_time, 0},
+
+    {"weir_certificate_expiry_timestamp_seconds", G, "seconds", "role, name", "When a certificate that weir shows expires: a listener's, or the one for an upstream.", emit_expiry, 0},
+    {"weir_secrets_refused", G, "", "", "Files of certificates, keys or tokens that have changed and cannot be used, so that the last good ones hold.", emit_refused_files, 0},
 
     {"weir_dead_letter_requests", G, "", "", "Dead letters kept.", emit_u64, U64(S, spool.dead_letter_requests)},
     {"weir_dead_letter_items", G, "", "", "Items in the dead letters kept.", emit_u64, U64(S, spool.dead_letter_items)},

@@ -402,7 +402,7 @@ static void take_down(struct run *run)
     pthread_mutex_destroy(&run->wake_lock);
 }
 
-int cmd_run(const struct config *config)
+int cmd_run(const struct config *config, const struct config_input *input)
 {
     static struct run run; // large, and there is one
     struct weir_err err = {0};
@@ -430,6 +430,8 @@ int cmd_run(const struct config *config)
     lookup_upstreams(config);
     struct spool_watch watch = {0};
     for (int sig = 0; !is_stop(sig); sig = wait_signal(&run, SPOOL_WATCH_MS)) {
+        if (sig == SIGHUP)
+            secrets_reload_level(config, input);
         secrets_look(&run.relay, sig == SIGHUP);
         spool_watch_look(&watch, run.relay.spool, weir_now_ns());
         spool_events_tell(run.events, weir_now_ns(), false);

@@ -26,6 +26,24 @@ void secrets_look(struct relay *relay, bool at_once)
     }
 }
 
+void secrets_reload_level(const struct config *config, const struct config_input *input)
+{
+    struct config fresh;
+    struct config_errors errors = {0};
+    if (config_load(input, &fresh, &errors) == WEIR_OK) {
+        log_configure(fresh.log.level, config->log.format);
+        log_event(LOG_INFO, "reloaded",
+                  "SIGHUP: log.level, certificates, keys and tokens are read again; other keys need a restart",
+                  LOG_STR("level", config_log_level_name(fresh.log.level)));
+        config_free(&fresh);
+    } else {
+        log_event(LOG_ERROR, "reload_failed", "SIGHUP: the configuration is wrong now: log.level stays as it was",
+                  LOG_STR("error", errors.texts[0] != NULL ? errors.texts[0] : "out of memory"),
+                  LOG_U64("errors", errors.count));
+    }
+    config_errors_free(&errors);
+}
+
 void secrets_close(struct relay *relay)
 {
     certificates_close(relay->certificates);

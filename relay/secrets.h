@@ -10,6 +10,8 @@
 int secrets_open(struct relay *relay, struct weir_err *err);
 // Looks at what is due, or `at_once` (SIGHUP) at everything, upstreams included, which else look after their own.
 void secrets_look(struct relay *relay, bool at_once);
+// SIGHUP's other duty: log.level, from where the configuration came from. All other keys are read at the start alone, and the log says so.
+void secrets_reload_level(const struct config *config, const struct config_input *input);
 void secrets_close(struct relay *relay);
 
 #endif

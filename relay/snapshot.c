@@ -174,6 +174,7 @@ static void take_upstreams(const struct relay *relay, const struct snapshot_samp
         upstream->name = config->name;
         upstream->endpoint = config->endpoint;
         replay_stats_get(relay->replays[i], &upstream->replay);
+        upstream->tls = replay_certificate(relay->replays[i]);
         for (size_t s = 0; s < WEIR_SIGNALS; s++)
             take_lane(&upstream->replay.lanes[s], &upstream->lanes[s]);
         upstream->rates = (struct snapshot_rates){
@@ -196,6 +197,10 @@ void snapshot_take(struct relay *relay, const struct snapshot_sampler *sampler, 
     out->started_unix_ns = relay->started_unix_ns;
     out->uptime_seconds = (double)(out->now_ns - relay->started_ns) / 1e9;
     out->directory = relay->config->spool.directory;
+    for (int i = 0; i < CERTIFICATE_LISTENERS; i++)
+        out->tls[i] = certificates_get(relay->certificates, (enum certificate_listener)i);
+    if (relay->tokens != NULL)
+        tokens_error(relay->tokens, out->token_error, sizeof(out->token_error));
     out->evict_oldest = relay->config->spool.when_full == CONFIG_FULL_EVICT_OLDEST;
     out->max_age_ms = relay->config->spool.max_age_ms;
     out->keep_delivered_ms = relay->config->spool.keep_delivered_ms;

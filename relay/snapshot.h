@@ -45,6 +45,7 @@ struct snapshot_rates { // per second; what came in for the upstream, what it to
 struct snapshot_upstream {
     const char *name, *endpoint;
     struct replay_stats replay; // its lanes are in `lanes`
+    struct certificate_state tls;
     struct snapshot_lane lanes[WEIR_SIGNALS];
     uint64_t backlog_items, backlog_bytes;
     uint64_t oldest_received_unix_ns; // 0: no backlog
@@ -67,6 +68,9 @@ struct snapshot {
     struct snapshot_received received[INGEST_TRANSPORTS][WEIR_SIGNALS];
     uint64_t refused[INGEST_TRANSPORTS][WEIR_SIGNALS + 1][REFUSALS];
     double received_items_rate, received_bytes_rate;
+
+    struct certificate_state tls[CERTIFICATE_LISTENERS];
+    char token_error[256]; // of receiver.auth
 
     const char *directory;
     struct spool_stats spool;

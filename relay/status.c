@@ -125,11 +125,31 @@ static json_t *received_part(const struct snapshot *s, size_t signal, bool *fail
     return object.json;
 }
 
+// NULL, which is null: there is no TLS.
+static json_t *tls_part(const struct snapshot *s, const struct certificate_state *tls, bool *failed)
+{
+    if (!tls->used)
+        return json_null();
+    struct object object = object_new(failed);
+    bool known = tls->validity.not_after_unix > 0; // an upstream may be shown no certificate
+    put_time(object, "not_before", known ? (uint64_t)tls->validity.not_before_unix * 1000000000u : 0);
+    put_time(object, "not_after", known ? (uint64_t)tls->validity.not_after_unix * 1000000000u : 0);
+    put_known(object, "expires_in_seconds", known, (double)tls->validity.not_after_unix - (double)s->unix_ns / 1e9);
+    put_time(object, "loaded", tls->loaded_unix_ns);
+    put_text(object, "error", tls->error[0] != '\0' ? tls->error : NULL);
+    return object.json;
+}
+
 static json_t *receiver_part(const struct snapshot *s, bool *failed)
 {
     struct object receiver = object_new(failed);
     put_text(receiver, "grpc", s->grpc_address);
     put_text(receiver, "http", s->http_address);
+    struct object tls = object_new(failed);
+    put(tls, "grpc", tls_part(s, &s->tls[CERTIFICATE_GRPC], failed));
+    put(tls, "http", tls_part(s, &s->tls[CERTIFICATE_HTTP], failed));
+    put(receiver, "tls", tls.json);
+    put_text(receiver, "token_error", s->token_error[0] != '\0' ? s->token_error : NULL);
     put_u64(receiver, "connections", s->connections);
     put_u64(receiver, "unwritten_bytes", s->unwritten_bytes);
     struct object rates = object_new(failed);
@@ -251,6 +271,8 @@ static json_t *upstream_part(const struct snapshot *s, const struct snapshot_ups
     put_text(object, "state", replay_state_name(replay->state));
     put_time(object, "since", replay->since_unix_ns);
     put_text(object, "encoding", replay->encoding);
+    put(object, "tls", tls_part(s, &upstream->tls, failed));
+    put_text(object, "token_error", replay->token_error[0] != '\0' ? replay->token_error : NULL);
     put(object, "last_error", error_part(replay->error_unix_ns, replay->error_code, replay->error_message, failed));
     uint64_t next = replay->next_attempt_ns;
     put_known(object, "next_attempt_seconds", next != 0, next > s->now_ns ? (double)(next - s->now_ns) / 1e9 : 0);
@@ -297,6 +319,9 @@ json_t *status_json(const struct snapshot *snapshot)
             failed = true;
     put(status, "upstreams", upstreams);
     put(status, "dead_letters", dead_letters_part(snapshot, &failed));
+    struct object admin = object_new(&failed);
+    put(admin, "tls", tls_part(snapshot, &snapshot->tls[CERTIFICATE_ADMIN], &failed));
+    put(status, "admin", admin.json);
     if (!failed)
         return status.json;
     json_decref(status.json);

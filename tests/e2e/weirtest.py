@@ -139,9 +139,10 @@ def sanitizer_options():
 class Sink:
     """weir-sink: what arrived, and how to misbehave."""
 
-    def __init__(self, directory, name="sink", record=None, stream_header=None):
+    def __init__(self, directory, name="sink", record=None, stream_header=None, arguments=()):
         argv = [BUILD / "weir-sink"] + (["--record", record] if record else [])
         argv += ["--stream-header", stream_header] if stream_header else []
+        argv += arguments
         self.process = Process(name, directory, argv)
         wait_for(lambda: self.process.stdout.read_text().endswith("\n") or not self.process.alive(), 10, "the sink is ready")
         assert self.process.alive(), self.process.log()

@@ -91,6 +91,8 @@ static inline void fixture_fill(struct snapshot *s)
     fixture_spool(&s->spool);
     s->dead_letter_max_bytes = 1250000;
     s->upstream_count = 1;
+    s->tls[CERTIFICATE_HTTP] =
+        (struct certificate_state){.used = true, .validity = {1795000000, 1797000000}, .loaded_unix_ns = 1};
     struct snapshot_upstream *central = &s->upstreams[0];
     central->name = "central";
     central->endpoint = "grpc://collector:4317";
