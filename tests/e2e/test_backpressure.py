@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A disk that is slow, and more data than memory may hold: refused with a delay, bounded, and over when the disk is back."""
 
+import json
 import socket
 
 import pytest
@@ -64,6 +65,14 @@ def test_64_requests_of_1_mib_at_once_over_both_transports(box):
     assert weir.status()["receiver"]["unwritten_bytes"] == 0
 
 
+def status_of_json(answer):
+    """Code and delay of a google.rpc.Status in JSON, with its RetryInfo."""
+    assert answer["http_status"] == 503 and answer["headers"]["content-type"] == "application/json" and int(answer["headers"]["retry-after"]) >= 1
+    status = json.loads(answer["body"])
+    assert status["details"][0]["@type"] == "type.googleapis.com/google.rpc.RetryInfo" and status["message"]
+    return status["code"], status["details"][0]["retryDelay"]
+
+
 def test_the_refusal_itself(box):
     """UNAVAILABLE with RetryInfo in both places that clients look at, Trailers-Only; 503 with Retry-After (E13, G20-G23)."""
     sink = box.sink()
@@ -85,6 +94,7 @@ def test_the_refusal_itself(box):
     assert http["headers"]["content-type"] == "application/x-protobuf"
     code, text, delay = rpc_status(http["body"])
     assert code == 14 and text and 1 <= delay <= 3
+    assert status_of_json(json_answer) == (14, "1.000s"), json_answer  # J18
     # The promise ends with the connection.
     wait_for(lambda: metric(weir, "weir_receiver_promised_bytes") == 0, 20, "nothing is promised any more")
     box.gen(weir, items=10, payload_bytes=900_000)
