@@ -86,7 +86,8 @@ def test_the_refusal_itself(box):
             wait_for(lambda: metric(weir, "weir_receiver_promised_bytes") >= 899_999, 20, "memory is promised")
             grpc = probe(weir.grpc, "grpc", GRPC_PATHS["traces"], body, box, flag=0)
             http = probe(weir.http, "http", "/v1/traces", body, box)
-        if grpc["headers"].get("grpc-status") == "14" and http["http_status"] == 503:
+            json_answer = probe(weir.http, "http", "/v1/traces", body, box, header="content-type: application/json")
+        if grpc["headers"].get("grpc-status") == "14" and http["http_status"] == json_answer["http_status"] == 503:
             break
     assert (grpc["http_status"], grpc["headers"].get("grpc-status"), grpc["trailers"]) == (200, "14", {}), grpc
     assert "grpc-status-details-bin" in grpc["headers"] and "google.rpc.retryinfo-bin" in grpc["headers"]

@@ -21,10 +21,10 @@ tests=$(while read -r file; do
     sed -nE "s/^(Parameterized)?Test\\(([^,]+, *)+([A-Za-z_0-9]+)\\).*/$name::\\3/p; s/^Test\\([a-z_0-9]+, *([A-Za-z_0-9]+), .*/$name::\\1/p
              s/^def (test_[A-Za-z_0-9]+)\\(.*/$name::\\1/p" "$file"
 done <<<"$files")
-named=0 open=()
+named=0
 while IFS=$'\t' read -r number cell; do
     case $cell in
-    open*) open+=("$number") && continue ;;
+    open*) fail "$number is open" && continue ;;
     none:\ ?*) ;;
     none*) fail "$number does not say why it has no test" ;;
     *::*) ;;
@@ -36,6 +36,5 @@ while IFS=$'\t' read -r number cell; do
         grep -qxF "$test" <<<"$tests" || fail "$number names a test that there is not: $test"
     done < <(grep -oE 'test_[a-z_0-9]+\.(c|py)::[A-Za-z_0-9]+' <<<"$cell" || true)
 done <<<"$rows"
-[ ${#open[@]} -eq 0 ] || echo "conformance-check: no test yet: ${open[*]}"
 [ $bad -eq 0 ] && echo "conformance-check: $(wc -l <<<"$rows") rules, $named tests"
 exit $bad
