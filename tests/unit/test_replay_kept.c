@@ -141,3 +141,21 @@ Test(replay_kept, of_a_hostile_block_are_not_sent)
     cr_expect_eq(ledger.evicted, 6);
     rig_free(rig);
 }
+
+// What a newer version put there is no damage: the lane waits with it, and loses nothing.
+Test(replay_kept, of_a_newer_weir_hold_the_lane)
+{
+    static const struct weir_slice a = BYTES(OF_A), newer = BYTES("\x06\x03x-a\x05"
+                                                                  "alpha");
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    rig_append_in(rig, WEIR_METRICS, a, 0, 1, 100);
+    rig_append_in(rig, WEIR_METRICS, newer, 1, 1, 100);
+    rig_start(rig);
+    KIT_UNTIL(rig_stats(rig).lanes[WEIR_METRICS].state == REPLAY_HELD && rig_ledger(rig, WEIR_METRICS).pending == 2);
+    cr_expect_str_eq(rig_stats(rig).lanes[WEIR_METRICS].error_code, "newer_format");
+    struct spool_lane_stats ledger = rig_ledger(rig, WEIR_METRICS);
+    cr_expect_eq(ledger.delivered, 2);
+    cr_expect_eq(ledger.evicted, 0);
+    cr_expect_eq(rig->delivered[1], 0);
+    rig_free(rig);
+}
