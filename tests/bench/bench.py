@@ -85,13 +85,13 @@ def append(directory, seconds):
     return json.loads(out.stdout)
 
 
-def generate(relay, transport, in_flight, items, per_request, payload, signal_name="traces", first=0):
+def generate(relay, transport, in_flight, items, per_request, payload, signal_name="traces", first=0, more=()):
     connections = min(in_flight, 4)
     out = subprocess.run(
         [str(a) for a in (f"{BUILD}/weir-gen", f"--{transport}", relay.grpc if transport == "grpc" else relay.http,
                           "--signal", signal_name, "--first-id", first, "--items", items, "--items-per-request", per_request,
                           "--in-flight", in_flight // connections, "--connections", connections,
-                          "--payload-bytes", payload, "--deadline-ms", 120000, "--retry")], capture_output=True)
+                          "--payload-bytes", payload, "--deadline-ms", 120000, "--retry", *more)], capture_output=True)
     if out.returncode != 0:
         sys.exit(f"weir-gen failed: {out.stderr.decode()}{out.stdout.decode()}")
     return json.loads(out.stdout)
@@ -125,6 +125,33 @@ def ingest(directory, seconds):
                   f" {p50 / append_p50:.2f} | {rate / appends:.2f} |", flush=True)
             relay.stop()
             shutil.rmtree(work)
+
+
+def tls(directory, seconds):
+    """The same load in the clear and over TLS, in turn."""
+    print("\n## TLS beside plaintext: durable ingest of 8 KiB requests, 64 in flight over 4 connections\n")
+    print("| transport | | requests/s | relay CPU µs/request | ack p50 µs | ack p99 µs |")
+    print("|---|---|---|---|---|---|")
+    work = tempfile.mkdtemp(dir=directory)
+    crt, key = os.path.join(work, "tls.crt"), os.path.join(work, "tls.key")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", crt,
+                    "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"], check=True, capture_output=True)
+    for transport in ("grpc", "http"):
+        for name, settings, more in (("plaintext", (), ()),
+                                     ("TLS 1.3", [f"receiver.{transport}.tls.{k}={v}" for k, v in (("cert_file", crt), ("key_file", key))],
+                                      ("--tls-ca", crt))):
+            run = tempfile.mkdtemp(dir=directory)
+            relay = Relay(run, "grpc://127.0.0.1:1", "upstreams.default.retry.max=60s", *settings)
+            probe = generate(relay, transport, 64, 22 * 2000, 22, 8192, more=more)
+            requests = max(2000, int(probe["requests"] / probe["seconds"] * seconds))
+            before = relay.cpu()
+            result = generate(relay, transport, 64, 22 * requests, 22, 8192, more=more)
+            cpu = (relay.cpu() - before) / result["requests"] * 1e6
+            latency = result["latency_us"]
+            print(f"| {transport} | {name} | {result['requests'] / result['seconds']:.0f} | {cpu:.1f} | {latency['p50']:.0f} | {latency['p99']:.0f} |",
+                  flush=True)
+            relay.stop()
+            shutil.rmtree(run)
 
 
 def drain(directory, mib):
@@ -171,14 +198,16 @@ def main():
     parser.add_argument("--directory", default=None, help="where the spools go (a temporary directory of the current file system)")
     parser.add_argument("--seconds", type=float, default=3, help="of each ingest row")
     parser.add_argument("--drain-mib", type=int, default=1024)
-    parser.add_argument("--only", choices=["ingest", "drain"])
+    parser.add_argument("--only", choices=["ingest", "tls", "drain"])
     options = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="weir-bench-", dir=options.directory or BUILD)
     try:
         machine()
-        if options.only != "drain":
+        if options.only in (None, "ingest"):
             ingest(directory, options.seconds)
-        if options.only != "ingest":
+        if options.only in (None, "tls"):
+            tls(directory, options.seconds)
+        if options.only in (None, "drain"):
             drain(directory, options.drain_mib)
     finally:
         for child in children:
