@@ -56,6 +56,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_protobuf(box, relay, name):
+    # G17, E1
     refused_grpc(probe(relay.grpc, "grpc", GRPC_PATHS["traces"], MALFORMED[name], box, flag=0), 3)
     refused_http(probe(relay.http, "http", "/v1/traces", MALFORMED[name], box), 400, 3)
     lane = relay.lane("traces")
@@ -74,6 +75,7 @@ def test_nesting_that_would_overrun_a_stack(box, relay):
 
 
 def test_wrong_paths(box, relay):
+    # G31, E8
     for path in ("/", "/opentelemetry.proto.collector.trace.v1.TraceService/export", "/v1/traces", GRPC_PATHS["logs"] + "/"):
         refused_grpc(probe(relay.grpc, "grpc", path, b"", box, flag=0), 12)
     for path in ("/", "/v1/traces/", "/v1/traces/sub", "/V1/traces", "/v1/traces/../logs", "/v1/profiles", GRPC_PATHS["traces"]):
@@ -83,6 +85,7 @@ def test_wrong_paths(box, relay):
 
 
 def test_wrong_methods(box, relay):
+    # G4, P4, E9
     for method in ("GET", "PUT", "DELETE"):
         answer = probe(relay.http, "http", "/v1/traces", None, box, method=method)
         refused_http(answer, 405, 13)
@@ -91,6 +94,7 @@ def test_wrong_methods(box, relay):
 
 
 def test_wrong_content_types(box, relay):
+    # G3, P3, P16, E4, E5
     for kind in ("application/jsonl", "text/plain", "application/protobuf", ""):
         answer = probe(relay.http, "http", "/v1/traces", b"", box, header=f"content-type:{kind}")
         refused_http(answer, 415, 3)
@@ -104,6 +108,7 @@ def test_wrong_content_types(box, relay):
 
 
 def test_oversize_on_the_wire(box, relay):
+    # G14, E6
     for size in (LIMIT, LIMIT + 1000, 3 * LIMIT):  # a little above, and far above
         body = field(1, b"x" * size)
         refused_grpc(probe(relay.grpc, "grpc", GRPC_PATHS["traces"], body, box, flag=0), 8)
@@ -154,6 +159,7 @@ def test_oversize_after_decompression(box, relay, encoding, encode):
 
 @pytest.mark.parametrize("encoding,encode", [("gzip", gzip.compress), ("zstd", zstd)])
 def test_damaged_compression(box, relay, encoding, encode):
+    # E3, Z10
     good = encode(box.body("traces", items=50))
     for body in (good[:-5], good[: len(good) // 2], good[:20] + b"\x55" * 30 + good[50:], good + b"trailing"):
         answer = probe(relay.grpc, "grpc", GRPC_PATHS["traces"], body, box, flag=1, header=f"grpc-encoding: {encoding}")
@@ -198,6 +204,7 @@ def test_the_rarer_encodings_are_taken(box, relay):
 
 
 def test_unknown_encodings(box, relay):
+    # G11, E7
     for encoding in ("br", "compress", "gzip, zstd"):
         answer = probe(relay.grpc, "grpc", GRPC_PATHS["traces"], b"x", box, flag=1, header=f"grpc-encoding: {encoding}")
         refused_grpc(answer, 12)
@@ -209,6 +216,7 @@ def test_unknown_encodings(box, relay):
 
 
 def test_broken_grpc_framing(box, relay):
+    # G16, E18
     path, whole = GRPC_PATHS["traces"], b"\x00\x00\x00\x00\x00"
     for body in (b"", whole[:3], b"\x00\x00\x00\x00\x09abc", whole + whole, b"\x02\x00\x00\x00\x00"):
         refused_grpc(probe(relay.grpc, "grpc", path, body, box), 13)
@@ -249,6 +257,7 @@ def test_a_body_that_is_cut_off_is_not_stored(box, relay):
 
 
 def test_chunked_and_expect_and_pipelining(box, relay):
+    # P9
     body = box.body("logs", items=5)
     pieces = b"".join(b"%x\r\n%s\r\n" % (len(body[i : i + 7]), body[i : i + 7]) for i in range(0, len(body), 7)) + b"0\r\n\r\n"
     head = b"POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"

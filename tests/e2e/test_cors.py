@@ -28,6 +28,7 @@ def relay_with(box, **cors):
 
 @pytest.mark.parametrize("origin", ["https://app.example.com", "https://a.shop.example", "https://b.a.shop.example", "http://x.lab.example:8080", "null"])
 def test_an_allowed_origin(box, origin):
+    # P25
     relay = relay_with(box, allowed_origins=ALLOWED, max_age="10m")
     status, headers, body = preflight(relay, origin)
     assert (status, body) == (204, b"") and "content-length" not in headers

@@ -199,6 +199,7 @@ def test_a_volume_that_grows(box, kind):
     check_everything(box, weir, sink, gen)
 
 
+# E15
 @needs_disks
 def test_a_file_system_that_turns_read_only(box):
     """The kernel remounts it after an error. What is held is delivered meanwhile; repaired and started again, all is well."""

@@ -82,6 +82,14 @@ def test_not_serving_for_the_whole_shutdown_delay(box):
     relay.process.wait(5)
 
 
+def test_health_is_asked_without_a_token(box):
+    """Probes of Kubernetes and load balancers bring none."""
+    relay = box.weir("grpc://127.0.0.1:1", config={"receiver": {"auth": {"bearer_token_file": str(box.file("token", b"a" * 32))}}})
+    assert probe(relay.grpc, "grpc", GRPC_PATHS["logs"], b"", box, flag=0)["headers"]["grpc-status"] == "16"
+    assert check(box, relay) == SERVING
+    Watcher(relay).until(SERVING)
+
+
 def test_the_end_does_not_wait_for_a_watcher(box):
     relay = box.weir("grpc://127.0.0.1:1")
     watcher = Watcher(relay)

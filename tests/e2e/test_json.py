@@ -39,6 +39,7 @@ def post(box, relay, path, body, *headers):
 
 
 def test_json_is_stored_and_delivered_as_protobuf(box):
+    # P2, P21, J17
     sink = box.sink()
     relay = box.weir(sink.url("grpc"))
     for signal, document in documents(10).items():
@@ -58,6 +59,7 @@ def test_json_is_stored_and_delivered_as_protobuf(box):
 
 
 def test_wrong_json_is_refused_in_json_with_the_field(box):
+    # E2
     sink = box.sink()
     relay = box.weir(sink.url("grpc"), config={"receiver": {"max_request_size": "1MiB"}})
     wrong = documents(1)["traces"]

@@ -266,6 +266,7 @@ def test_an_upstream_with_a_smaller_limit(box, transport):
 
 
 def test_headers_and_paths_of_exports(box):
+    # U20, U22
     sink = box.sink()
     weir = box.weir({"name": "up0", "endpoint": sink.url("grpc"), "headers": {"x-tenant": "shop"}},
                     {"name": "up1", "endpoint": sink.url("http"), "headers": {"x-tenant": "mill"}})

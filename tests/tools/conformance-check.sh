@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# tests/CONFORMANCE.md has one row for each number, and each row names tests that exist or says why there is none.
+# tests/CONFORMANCE.md has one row for each number, and each row names tests that exist or says why there is none. The number stands in
+# the file of one of them, too, so that both can be found from each other.
 #   usage: conformance-check.sh [TABLE]      exit 1 when anything is missing
 set -euo pipefail
 table=${1-tests/CONFORMANCE.md} bad=0
@@ -30,11 +31,14 @@ while IFS=$'\t' read -r number cell; do
     *::*) ;;
     *) fail "$number names no test" ;;
     esac
+    back=
     while read -r test; do
         [ -n "$test" ] || continue
         named=$((named + 1))
         grep -qxF "$test" <<<"$tests" || fail "$number names a test that there is not: $test"
+        [ -n "$back" ] || ! grep -qE "(^|[^A-Za-z0-9])$number([^A-Za-z0-9]|$)" tests/*/"${test%%::*}" || back=yes
     done < <(grep -oE 'test_[a-z_0-9]+\.(c|py)::[A-Za-z_0-9]+' <<<"$cell" || true)
+    [ -n "$back" ] || [[ $cell == none* ]] || fail "$number is named by no test in its row"
 done <<<"$rows"
 [ $bad -eq 0 ] && echo "conformance-check: $(wc -l <<<"$rows") rules, $named tests"
 exit $bad

@@ -5,6 +5,7 @@
 
 static const struct backoff_policy policy = {.initial_ms = 1000, .max_ms = 30000};
 
+// U5, U15.
 Test(backoff, doubles_to_the_maximum_and_stays_there)
 {
     static const uint64_t longest_ms[] = {1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000};

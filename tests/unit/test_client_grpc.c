@@ -238,6 +238,7 @@ Test(client_grpc, takes_an_early_answer, .init = setup_h2, .fini = teardown)
     early_answer("/answer-rst");
 }
 
+// U29.
 Test(client_grpc, gives_up_at_the_deadline, .init = setup_h2, .fini = teardown)
 {
     struct test_call test;

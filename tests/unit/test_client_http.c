@@ -65,6 +65,7 @@ Test(client_http, answers, .init = setup_h1, .fini = teardown)
     cr_expect_eq(peer.accepted, 1);
 }
 
+// U25.
 Test(client_http, sends_these_headers, .init = setup_h1, .fini = teardown)
 {
     struct test_call test;

@@ -449,6 +449,7 @@ Test(print, masks_secrets_and_says_so)
 }
 
 // The example file holds every key with its default; README is checked against --keys elsewhere.
+// G1.
 Test(print, example_file_is_complete_and_holds_the_defaults)
 {
     static const char *const urls[] = {"grpc://collector:4317"};

@@ -123,6 +123,7 @@ Test(size, refuses)
 
 // --- endpoints -----------------------------------------------------------------------------------------------------------
 
+// U19.
 Test(target, is_taken_apart)
 {
     enum { AUTO = CONFIG_PROTOCOL_AUTO, GRPC = CONFIG_PROTOCOL_GRPC, HTTP = CONFIG_PROTOCOL_HTTP };

@@ -160,6 +160,7 @@ Test(decoder, snappy_blocks_P6_P8)
     expect(ENCODING_SNAPPY, SLICE(endless), 1 << 20, WEIR_E_INVALID, NULL, 0);
 }
 
+// P8.
 Test(decoder, a_block_says_what_it_holds_before_it_is_decoded)
 {
     struct decoder *decoder = decoder_new(ENCODING_SNAPPY, 1 << 20);

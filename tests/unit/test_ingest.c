@@ -7,6 +7,7 @@ TestSuite(ingest, .timeout = 60);
 
 // --- the usual way --------------------------------------------------------------------------------------------------------
 
+// P13.
 Test(ingest, acknowledges_what_is_stored_in_every_encoding)
 {
     struct rig *rig = rig_new(1 << 20, 16 << 20);
@@ -29,6 +30,7 @@ Test(ingest, acknowledges_what_is_stored_in_every_encoding)
     rig_free(rig);
 }
 
+// G30, P28, E22.
 Test(ingest, acknowledges_an_empty_request_and_stores_nothing)
 {
     struct rig *rig = rig_new(1 << 20, 16 << 20);
@@ -102,6 +104,7 @@ Test(ingest, refuses_what_is_too_large_for_good)
     rig_free(rig);
 }
 
+// E14.
 Test(ingest, refuses_new_requests_while_it_shuts_down)
 {
     struct rig *rig = rig_new(1 << 20, 16 << 20);
@@ -116,6 +119,7 @@ Test(ingest, refuses_new_requests_while_it_shuts_down)
     rig_free(rig);
 }
 
+// P17.
 Test(ingest, refuses_for_a_while_what_it_has_no_memory_for)
 {
     struct rig *rig = rig_new(1 << 20, 100000);
@@ -196,6 +200,7 @@ Test(ingest, stops_reading_while_too_much_is_unwritten)
     rig_free(rig);
 }
 
+// G45.
 Test(ingest, collects_one_block_while_the_writer_is_busy)
 {
     struct rig *rig = rig_new(1 << 20, 16 << 20);
@@ -218,6 +223,7 @@ Test(ingest, collects_one_block_while_the_writer_is_busy)
     rig_free(rig);
 }
 
+// G37, E17.
 Test(ingest, tells_of_a_deadline_and_keeps_the_data)
 {
     struct rig *rig = rig_new(1 << 20, 16 << 20);

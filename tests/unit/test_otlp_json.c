@@ -77,6 +77,7 @@ static void expect_json(enum weir_signal signal, struct weir_buf request, const 
 #define TRACE_ID "\x5b\x8e\xff\xf7\x98\x03\x81\x03\xd2\x69\xb6\x33\x81\x3f\xc6\x0c"
 #define SPAN_ID  "\xee\xe1\x9b\x7e\xc3\xc1\xb1\x74"
 
+// J21.
 Test(otlp_json, a_span_as_the_specification_shows_it)
 {
     struct weir_buf span = RAW("\x0a\x10" TRACE_ID "\x12\x08" SPAN_ID "\x22\x08\xee\xe1\x9b\x7e\xc3\xc1\xb1\x73"
@@ -100,6 +101,7 @@ Test(otlp_json, an_empty_request_is_an_empty_object)
 }
 
 // --- values -----------------------------------------------------------------------------------------------------------
+// J20.
 Test(otlp_json, defaults_are_left_out_unless_presence_counts)
 {
     // Fields 1 to 3 of a KeyValue with an empty key and value; then dropped_attributes_count 0 and the time 0.
@@ -185,6 +187,7 @@ Test(otlp_json, scattered_fields_become_one_array_and_the_last_scalar_counts)
     expect_json(WEIR_LOGS, request_of(RAW("\x10\x09\x10\x00")), IN_LOGS("{}"));
 }
 
+// M9.
 Test(otlp_json, repeated_numbers_packed_split_and_single)
 {
     expect_json(
@@ -194,6 +197,7 @@ Test(otlp_json, repeated_numbers_packed_split_and_single)
         IN_METRICS("{\"histogram\":{\"dataPoints\":[{\"bucketCounts\":[\"1\",\"2\",\"3\"]}]}}"));
 }
 
+// M8.
 Test(otlp_json, messages_in_parts_are_merged)
 {
     // Two resources: an attribute a, a count; then an attribute b.

@@ -162,6 +162,7 @@ static const struct taken takens[] = {
      NULL},
 };
 
+// J1, J2, J3, J5, J6, J7, J8, J9, J10, J11, J14.
 Test(otlp_json_read, what_is_taken)
 {
     for (size_t i = 0; i < WEIR_COUNT(takens); i++) {
@@ -241,6 +242,7 @@ static const struct {
     {WEIR_LOGS, BODY("\"stringValue\":\"\xed\xa0\x80\""), "not UTF-8"},
 };
 
+// J12, J13.
 Test(otlp_json_read, what_is_refused_names_the_field)
 {
     for (size_t i = 0; i < WEIR_COUNT(refuseds); i++) {

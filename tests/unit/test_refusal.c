@@ -39,6 +39,7 @@ Test(refusal, rows_are_those_of_the_error_table_E1_to_E18)
 }
 
 // What is retryable must look so to every client: P18, U1, E27; and its delay is short: E26.
+// P19, B2.
 Test(refusal, every_row_keeps_the_rules_P18_E26_E27)
 {
     for (int i = 0; i < REFUSALS; i++) {
@@ -46,6 +47,7 @@ Test(refusal, every_row_keeps_the_rules_P18_E26_E27)
         cr_assert_not_null(row->reason, "row %d", i);
         for (int k = 0; k < i; k++)
             cr_assert_str_neq(row->reason, refusal_rows[k].reason);
+        cr_expect(row->http_status >= 400 && row->http_status < 600, "%s redirects", row->reason); // P19
         bool retry = row->retry_after_ms > 0;
         bool http_retry = row->http_status == 503 || row->http_status == 429;
         bool grpc_retry = row->grpc_status == GRPC_UNAVAILABLE || row->grpc_status == GRPC_DEADLINE_EXCEEDED;

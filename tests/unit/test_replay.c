@@ -24,6 +24,7 @@ static struct weir_buf stored_frames(struct replay_rig *rig, enum weir_signal si
     return all;
 }
 
+// Z2, C1, C6.
 Test(replay, sends_stored_zstd_frames_as_they_lie_and_joined)
 {
     struct replay_rig *rig = rig_new((struct config_upstream){.compression = CONFIG_COMPRESSION_AUTO});
@@ -77,6 +78,7 @@ Test(replay, sends_to_the_whole_of_a_long_base_path)
     rig_free(rig);
 }
 
+// C2.
 Test(replay, never_joins_profiles)
 {
     struct replay_rig *rig = rig_new((struct config_upstream){0});
@@ -89,6 +91,7 @@ Test(replay, never_joins_profiles)
     rig_free(rig);
 }
 
+// C4.
 Test(replay, joins_neither_other_envelopes_nor_what_must_be_alone)
 {
     static const uint8_t bytes[] = {ENVELOPE_ALONE, ENVELOPE_HEADERS, 1, 'a', 1, 'b'};
@@ -107,6 +110,7 @@ Test(replay, joins_neither_other_envelopes_nor_what_must_be_alone)
     rig_free(rig);
 }
 
+// U16, C7.
 Test(replay, sends_a_block_above_max_request_size_in_parts_of_whole_requests)
 {
     struct replay_rig *rig = rig_new((struct config_upstream){.max_request_size_bytes = 3000});

@@ -111,6 +111,7 @@ static struct rig_answer hold_and_fail_the_middle(struct replay_rig *rig, const 
     return (struct rig_answer){.hold = first, .status = first && seen->ids[0] % 2 == 1 ? GRPC_UNAVAILABLE : 0};
 }
 
+// U28.
 Test(replay_failures, relaxed_lane_has_several_in_flight_and_settles_what_arrived)
 {
     struct replay_rig *rig = rig_new((struct config_upstream){
@@ -253,6 +254,7 @@ static void one_poisoned(enum config_order order)
     rig_free(rig);
 }
 
+// C5.
 Test(replay_failures, one_refused_request_among_joined_blocks_is_one_dead_letter)
 {
     one_poisoned(CONFIG_ORDER_STRICT);

@@ -46,6 +46,7 @@ Test(server_grpc, every_byte_alone)
     rig_free(rig);
 }
 
+// G34.
 Test(server_grpc, large_bodies_pass_the_windows)
 {
     enum { LEN = 12 << 20 };
@@ -159,6 +160,7 @@ Test(server_grpc, too_large_declared_or_crossed)
 
 // --- limits ---------------------------------------------------------------------------------------------------------
 
+// G35, E19.
 Test(server_grpc, headers_beyond_the_limit_reset_their_stream_alone)
 {
     struct server_limits limits = {.header_list_bytes = 2000};
@@ -179,6 +181,7 @@ Test(server_grpc, headers_beyond_the_limit_reset_their_stream_alone)
     rig_free(rig);
 }
 
+// E20.
 Test(server_grpc, streams_beyond_the_limit_are_refused)
 {
     struct server_limits limits = {.streams = 4};
@@ -336,6 +339,7 @@ Test(server_grpc, what_is_not_http2_is_closed)
 
 // --- clients that leave or dawdle -----------------------------------------------------------------------------------
 
+// G38.
 Test(server_grpc, cancelled_and_broken_requests_are_gone)
 {
     struct rig *rig = rig_new(1, NULL);
@@ -354,6 +358,7 @@ Test(server_grpc, cancelled_and_broken_requests_are_gone)
     rig_free(rig);
 }
 
+// E23.
 Test(server_grpc, slow_bodies_are_reset_and_the_connection_stays)
 {
     struct server_limits limits = {.receive_timeout_ms = 60};
@@ -455,6 +460,7 @@ Test(server_grpc, pause_stops_reading_and_answers_still_go_out)
     rig_free(rig);
 }
 
+// G41.
 Test(server_grpc, shutdown_says_goaway_twice_and_answers_all)
 {
     enum { PEERS = 6, EACH = 20 };

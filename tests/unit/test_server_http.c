@@ -75,6 +75,7 @@ static void expect_refusal(struct rig *rig, const char *request, int status)
 #define CHUNKS     POST("/sink") "Transfer-Encoding: chunked\r\n\r\n"
 #define POST(path) "POST " path " HTTP/1.1\r\nHost: x\r\n"
 
+// P12.
 Test(server_http, content_length_and_keep_alive)
 {
     struct rig *rig = rig_new(1, NULL);
@@ -248,6 +249,7 @@ Test(server_http, head_has_no_body)
 
 // --- expectations ---------------------------------------------------------------------------------------------------
 
+// P10.
 Test(server_http, expect_100_continue)
 {
     struct rig *rig = rig_new(1, NULL);
@@ -271,6 +273,7 @@ Test(server_http, expect_100_continue)
 
 // --- refusals by the codec ------------------------------------------------------------------------------------------
 
+// E24, E25.
 Test(server_http, bad_requests)
 {
     static const struct {
@@ -319,6 +322,7 @@ Test(server_http, bad_requests)
     rig_free(rig);
 }
 
+// P11.
 Test(server_http, harmless_oddities_are_taken)
 {
     static const char *const rows[] = {
@@ -451,6 +455,7 @@ Test(server_http, early_answer_can_be_read_though_the_body_goes_on)
 
 // --- clients that leave or dawdle -----------------------------------------------------------------------------------
 
+// P23.
 Test(server_http, incomplete_body_is_gone_and_unanswered)
 {
     struct rig *rig = rig_new(1, NULL);
@@ -697,6 +702,7 @@ static void on_blocked(struct loop_message *message)
 }
 
 // The kernel completes connections before we accept them: closing the listener would reset those, and their requests with them.
+// E28.
 Test(server_http, shutdown_takes_what_has_connected_already)
 {
     struct rig *rig = rig_new(1, NULL);
