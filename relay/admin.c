@@ -23,6 +23,8 @@
 #define REQUEST_BYTES    (64u * 1024u)
 #define REQUEST_MS       10000 // for a whole request; also how long an idle connection is kept
 #define UNREAD_ANSWER_NS 10000000000u
+#define BURST_REQUESTS   16u // of one connection
+#define BURST_NS         1000000000u
 #define CROWD_UNREAD_NS  1000000000u // when others wait for its place
 #define HANDSHAKE_NS     10000000000u
 #define SAMPLE_MS        1000
@@ -33,6 +35,8 @@ struct admin_connection {
     struct admin_connection *prev, *next;
     struct admin *admin;
     h2o_socket_t *sock;
+    uint64_t burst_since_ns;
+    uint32_t burst;              // requests since then
     uint64_t writing_since_ns;   // 0: nothing is being written
     uint64_t handshake_since_ns; // 0: none is under way
     SSL_CTX *tls;                // h2o does not hold it itself
@@ -62,8 +66,24 @@ struct admin_handler {
     struct admin_view *view;
 };
 
+// h2o takes all requests that lie behind each other in one turn of the loop, whoever else waits: thousands of them kept health checks out for
+// minutes. So a connection that asks so much so fast has had its last answer.
+static void bound_burst(h2o_req_t *req)
+{
+    h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+    struct admin_connection *connection = sock->on_close.data;
+    uint64_t now_ns = weir_now_ns();
+    if (now_ns - connection->burst_since_ns > BURST_NS) {
+        connection->burst_since_ns = now_ns;
+        connection->burst = 0;
+    }
+    if (++connection->burst >= BURST_REQUESTS)
+        req->http1_is_persistent = 0;
+}
+
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 {
+    bound_burst(req);
     admin_route(((struct admin_handler *)handler)->view, req);
     return 0;
 }

@@ -224,13 +224,17 @@ def admin_big(t, long):
 
 def admin_many(t, long):
     """Status and metrics asked for in long pipelines, half of them never read."""
-    count = 3000 if long else 40
+    count = 3000 if long else 400
     peers = [Peer(t.admin, (b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" + b"GET /v1/status HTTP/1.1\r\nHost: a\r\n\r\n") * count, reads=i % 2 == 0)
              for i in range(32)]
     play(peers, 15 if long else 1)
+    began = time.monotonic()
+    check(t.weir.get("/healthz", timeout=60)[0] == 200, "healthy")
+    took = time.monotonic() - began
+    check(took < 5, f"/healthz took {took:.1f} s")
     got = sum(p.received for p in peers)
     close_all(peers)
-    return f"32 connections with {2 * count} questions each, half of them never read; {got // 1000} kB read"
+    return f"32 connections with {2 * count} questions each, half of them never read; {got // 1000} kB read; /healthz took {took * 1000:.0f} ms"
 
 
 ATTACKS = [slow_heads, slow_bodies, big_and_slow, heads_alone, idle, churn, smuggling, pipelining, junk, admin_slow, admin_big, admin_many]

@@ -146,6 +146,23 @@ Test(admin, past_the_limit_the_oldest_connection_makes_room)
         close(fds[i]);
 }
 
+// Before, all of them were answered in one turn of the loop, and nobody else meanwhile.
+Test(admin, a_pipeline_has_an_end)
+{
+    enum { REQUESTS = 100 };
+    static const char one[] = "GET /healthz HTTP/1.1\r\nHost: weir\r\n\r\n";
+    char all[REQUESTS * sizeof(one)] = "";
+    for (size_t i = 0; i < REQUESTS; i++)
+        memcpy(all + i * (sizeof(one) - 1), one, sizeof(one));
+    int fd = dial();
+    say(fd, all);
+    int answers = 0;
+    for (hear(fd, false); reply.status == 200; hear(fd, false))
+        answers++;
+    cr_expect_eq(answers, 16, "%d", answers);
+    close(fd);
+}
+
 Test(admin, stop_ends_idle_connections)
 {
     int idle = dial(), half = dial();
