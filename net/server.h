@@ -9,9 +9,10 @@
 
 struct server;
 
-struct server_limits {          // 0 takes the default in brackets
-    uint32_t connections;       // [1024] over all listeners; at the limit accepting pauses
-    uint32_t streams;           // [128] concurrent, per HTTP/2 connection
+struct server_limits { // 0 takes the default in brackets
+    uint32_t
+        connections;  // [1024] over all listeners; for one more, those that do nothing make room, else accepting pauses
+    uint32_t streams; // [128] concurrent, per HTTP/2 connection
     uint32_t header_list_bytes; // [16 KiB]
     uint64_t
         body_bytes; // [64 MiB] on the wire; declared or crossed: answered by `too_large`. UINT64_MAX: no limit here, the handlers have one

@@ -69,7 +69,7 @@ const struct config_row config_rows[] = {
     {GLOBAL("receiver.keep_headers", NAMES, receiver.keep_headers), "", 0, CONFIG_MAX_NAMES, NULL,
      "request headers stored with the data and sent on, e.g. x-scope-orgid"},
     {GLOBAL("receiver.max_connections", INT, receiver.max_connections), "1024", 1, 1000000, NULL,
-     "of both listeners together; at the limit no more are accepted"},
+     "of both listeners together; for one more, those that do nothing make room"},
     {GLOBAL("receiver.workers", INT, receiver.workers), "1", 1, 64, NULL,
      "ingest event loops"},
     {GLOBAL("receiver.shutdown_delay", DURATION, receiver.shutdown_delay_ms), "0s", 0, H, NULL,
