@@ -49,9 +49,9 @@ bool cli_json_print(struct cli_json *object, bool indented, FILE *out);
 // The columns of a lane's ledger and its intervals, as /v1/status has them.
 void cli_spool_ledger(struct cli_json *items, const struct spool_lane_stats *stats);
 struct cli_json cli_spool_evicted(const struct spool_lane_stats *stats); // by reason, and when it was received
-// The kept headers of an envelope, [{"name", "value"}], values of secret ones masked; JSON null: it cannot be read.
-json_t *cli_spool_headers(struct weir_slice envelope);
-void cli_spool_headers_text(struct weir_slice envelope); // to stdout, each behind two blanks
+// The kept headers of an envelope's bytes, [{"name", "value"}], values of secret ones masked; JSON null: it cannot be read.
+json_t *cli_spool_headers(struct weir_slice bytes);
+void cli_spool_headers_text(struct weir_slice bytes); // to stdout, each behind two blanks
 json_t *cli_spool_intervals(const struct inspect_lane *lane, uint64_t next_block);
 
 // --- progress on stderr, when that is a terminal

@@ -63,8 +63,8 @@ int config_map_set(struct config_map *map, const char *name, const char *value, 
 int config_names_add(struct config_names *names, const char *word, struct weir_err *err);
 // Adds one origin, in lower case: "https://app.example.com", "https://*.example.com", "null" or "*". WEIR_E_INVALID as above. (config_origins.c)
 int config_origins_add(struct config_names *origins, const char *word, struct weir_err *err);
-// Inserts a word at its place. WEIR_E_INVALID: there already, too many; WEIR_E_NOMEM.
-int config_names_insert(struct config_names *names, const char *word, struct weir_err *err);
+// Inserts a name at its place. WEIR_E_INVALID: there already, too many; WEIR_E_NOMEM.
+int config_names_insert(struct config_names *names, const char *name, struct weir_err *err);
 // What the row's type adds to a NAMES or ORIGINS field.
 int config_list_add(const struct config_row *row, struct config_names *names, const char *word, struct weir_err *err);
 // "off", or host:port whose port may be 0; the host may be missing. (config_target.c)
