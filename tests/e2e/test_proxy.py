@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OTLP/HTTP through a proxy that the environment names, as every HTTP client takes it."""
+"""OTLP/HTTP through a proxy that the environment names, as every HTTP client takes it; and past a captive portal."""
 
 import http.client
 import http.server
@@ -94,3 +94,42 @@ def test_a_proxy_that_refuses_the_tunnel_keeps_the_data(box, proxy):
     assert proxy.seen[0] == ("CONNECT", f"{HOST}:443", None)
     lane = weir.lane("traces")
     assert (lane["pending"], lane["dead_lettered"]) == (10, 0)
+
+
+class Portal(http.server.BaseHTTPRequestHandler):
+    """Says 200 to everything: with its page until somebody has logged in, then as Prometheus does, without a word."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        page = b"" if self.server.open else b"<!DOCTYPE html><html><title>Welcome</title></html>"
+        if self.server.open:
+            self.server.seen.append(body)
+        self.send_response(200)
+        if page:
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_captive_portal_swallows_nothing(box):
+    """U7: a 2xx whose body is none of OTLP's is an acceptance, but a page for people is not."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Portal)
+    server.daemon_threads, server.open, server.seen = True, False, []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    box.closers += [server.shutdown, server.server_close]
+    endpoint = "http://127.0.0.1:%d" % server.server_port
+    weir = box.weir({"name": "up0", "endpoint": endpoint, "retry": {"initial": "20ms", "max": "50ms"}})
+    box.gen(weir, items=10)
+    wait_for(lambda: weir.upstream()["state"] == "held", 30, weir.upstream)
+    error = weir.last_error()
+    assert error["code"] == "HTTP 200" and "captive portal" in error["message"], error
+    assert weir.lane("traces")["pending"] == 10
+    server.open = True
+    weir.wait_drained()
+    assert weir.lane("traces")["delivered"] == 10 and server.seen
