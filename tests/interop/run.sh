@@ -18,7 +18,7 @@ need() {
     [ -z "${CI-}" ] || exit 1
 }
 # Whether $1 was made of the same files as now; made: notes that it was.
-sum() { cat "$@" <(go version 2>/dev/null) | sha256sum; }
+sum() { cat "$@" <(go version 2>/dev/null || true) | sha256sum; }
 fresh() {
     local mark=$at/$1.made
     shift
@@ -50,13 +50,13 @@ fetch_js() {
 }
 fetch_python() {
     local venv=$root/build/venv
-    if ! fresh python "$here/requirements.txt" || [ ! -x "$venv/bin/python" ]; then
-        python3 -m venv "$venv"
+    if ! cmp -s "$here/requirements.txt" "$at/requirements.txt" || [ ! -x "$venv/bin/python" ]; then
+        [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || { need "Python SDK: no venv (make deps)"; return; }
         "$venv/bin/python" -m pip install -q --disable-pip-version-check -r "$here/requirements.txt" || {
             need "Python SDK: pip could not fetch its packages"
             return
         }
-        made python "$here/requirements.txt"
+        cp "$here/requirements.txt" "$at/"
     fi
     ready python "OpenTelemetry Python $(sed -n 's/opentelemetry-sdk==//p' "$here/requirements.txt"), $("$venv/bin/python" --version)"
 }
