@@ -59,7 +59,7 @@ static bool raw_frame(int fd, uint8_t head[9], uint8_t payload[256])
 // The error code that a frame of that type carries for the stream; UINT32_MAX: the connection ended without one.
 static uint32_t await_error(int fd, uint8_t type, uint32_t id)
 {
-    uint8_t head[9], payload[256];
+    uint8_t head[9] = {0}, payload[256] = {0};
     while (raw_frame(fd, head, payload)) {
         uint32_t stream = (uint32_t)head[5] << 24 | (uint32_t)head[6] << 16 | (uint32_t)head[7] << 8 | head[8];
         if (head[3] == type && stream == id)
