@@ -21,7 +21,7 @@ extern struct file_read_patience file_read_patience; // for tests to shorten, be
 
 struct file_read {
     int fd;
-    uint64_t bytes; // when it was measured last
+    _Atomic uint64_t bytes; // when it was measured last
     dev_t device;
     ino_t inode;
     const char *path;    // the caller's

@@ -212,7 +212,10 @@ Test(client_dns, a_slow_resolver_blocks_nobody)
         cr_expect(test.call.error == CLIENT_E_TIMEOUT || test.call.error == CLIENT_E_RESOLVE ||
                   test.call.error == CLIENT_E_CONNECT);
         cr_expect_not(test.call.bytes_sent);
-        cr_expect(dns.waiting, "the look-up has not ended yet");
+        pthread_mutex_lock(&dns.mutex);
+        bool waiting = dns.waiting;
+        pthread_mutex_unlock(&dns.mutex);
+        cr_expect(waiting, "the look-up has not ended yet");
         cr_expect_lt(longest_ns, 5000000000u, "a poll took %llu ms", (unsigned long long)(longest_ns / 1000000));
         pthread_mutex_lock(&dns.mutex);
         dns.slow = false;
