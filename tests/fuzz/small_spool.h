@@ -4,6 +4,7 @@
 #define WEIR_TESTS_FUZZ_SMALL_SPOOL_H
 
 #include <ftw.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -65,7 +66,7 @@ static inline void small_spool_fill(struct spool *spool)
         block_builder_free(builder);
         spool_append(spool, block, on_written);
         while (atomic_load(&written) == i)
-            usleep(100);
+            sched_yield();
     }
     for (uint64_t i = 0; i < 3; i++) {
         struct spool_dead_letter letter = {.upstream = "a",
