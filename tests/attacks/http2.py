@@ -76,6 +76,8 @@ def header_bombs(t, long):
         peers.append(Peer(t.grpc, hello() + b"".join(frame(HEADERS, END_HEADERS | END_STREAM, i, head(more=b"".join(
             literal(b"k%d" % j, b"") for j in range(1500)))) for i in range(1, 21, 2))))
     play(peers, 30)
+    # By reference it is no mistake any more: the connection ends.
+    check(play(peers, 20, until=lambda: all(p.closed for p in peers[::3])), "a list of many times the limit ends its connection")
     for peer in peers:
         peer.close()
     return f"{len(peers)} connections with lists of 57 MB by reference, of 2,000 empty names, of 1,500 names, 40 streams each"

@@ -34,7 +34,6 @@ static void check_block(struct weir_slice value, uint8_t *bytes)
 {
     if (value.len < BLOCK_HEADER_BYTES)
         return;
-    memcpy(bytes, "WBLK", 4);
     weir_put_u32(bytes + 8, BLOCK_HEADER_BYTES);
     weir_put_u64(bytes + AT_RAW_BYTES, weir_get_u64(bytes + AT_RAW_BYTES) % RAW_MAX);
     weir_put_u64(bytes + AT_CHECKSUM, format_checksum(bytes + BLOCK_HEADER_BYTES, value.len - BLOCK_HEADER_BYTES));
@@ -79,11 +78,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     uint8_t *bytes = malloc(n); // of its own, so that a byte past its end is seen
     CHECK(bytes != NULL);
     memcpy(bytes, data + 1, n);
+    memcpy(bytes, magics[data[0] % 4], 4);
     struct weir_slice value = {bytes, n};
     if (data[0] % 4 == 0) {
         check_block(value, bytes);
     } else {
-        memcpy(bytes, magics[data[0] % 4], 4);
         weir_put_u32(bytes + 8, (uint32_t)n);
         record_seal(bytes, (uint32_t)n);
         if (data[0] % 4 == 1)
