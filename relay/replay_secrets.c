@@ -91,7 +91,7 @@ static bool look_at_token(struct replay *replay)
     if (secrets->token == NULL)
         return false;
     int rc = read_secret(replay->upstream->bearer_token_file, &secret, &err);
-    bool changed = rc == WEIR_OK && strcmp(secret->text, secrets->token->text) != 0;
+    bool changed = secret != NULL && strcmp(secret->text, secrets->token->text) != 0;
     if (changed) {
         secret_release(secrets->token);
         secrets->token = secret;

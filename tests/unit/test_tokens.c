@@ -13,7 +13,8 @@ static int log_fd;
 static void set_up(void)
 {
     const char *base = getenv("TMPDIR");
-    char log[] = "/tmp/weir-log-XXXXXX";
+    char log[256];
+    snprintf(log, sizeof(log), "%s/weir-log-XXXXXX", base != NULL ? base : "/tmp");
     snprintf(path, sizeof(path), "%s/weir-token-XXXXXX", base != NULL ? base : "/tmp");
     close(mkstemp(path));
     log_fd = mkstemp(log);
@@ -142,7 +143,7 @@ Test(tokens, are_limited)
     tokens = opened(text);
     cr_expect(admits(tokens, "Bearer secret-63"));
     tokens_close(tokens);
-    strcat(text, "secret-64\n");
+    snprintf(text + strlen(text), sizeof(text) - strlen(text), "secret-64\n");
     write_file(text);
     cr_expect_eq(tokens_open("s", path, &tokens, &err), WEIR_E_INVALID);
     cr_expect_null(tokens);
