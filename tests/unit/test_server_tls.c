@@ -526,6 +526,34 @@ Test(server_tls, stops_reading_while_it_is_paused)
     tls_rig_free(&it);
 }
 
+// What OpenSSL has read ahead when reading stops is not told of by the socket when it goes on.
+Test(server_tls, goes_on_with_what_was_read_ahead)
+{
+    struct tls_rig it = tls_rig_new(NULL, NULL);
+    for (int i = 0; i < 2; i++) {
+        struct tls_peer peer =
+            peer_connect(server_http_address(it.rig->server), &(struct peer_options){.version = versions[i]});
+        rig_pause(it.rig); // so that all of it lies in the socket when reading begins
+        static const char hold[] = "POST /hold HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+        // Four full records behind a small one: one read takes them all, and hands out all but the end of the last.
+        static char request[65536], sum[32];
+        static const char head[] = "POST /sink HTTP/1.1\r\nHost: x\r\nContent-Length: ";
+        size_t body = sizeof(request) - (sizeof(head) - 1) - strlen("12345\r\n\r\n");
+        memset(request, 1, sizeof(request));
+        memcpy(request + snprintf(request, sizeof(request), "%s%zu\r\n\r\n", head, body), "\1", 1);
+        snprintf(sum, sizeof(sum), "%zu %zu", body, body);
+        peer_say(&peer, hold, strlen(hold));
+        peer_say(&peer, request, sizeof(request));
+        rig_resume(it.rig);
+        RIG_WAIT(atomic_load(&it.rig->held) == 1);
+        rig_release(it.rig);
+        expect_sink(&peer, "0 0");
+        expect_sink(&peer, sum);
+        peer_close(&peer);
+    }
+    tls_rig_free(&it);
+}
+
 Test(server_tls, cuts_a_peer_that_does_not_read)
 {
     struct tls_rig it = tls_rig_new(&(struct server_limits){.write_stall_ms = 300}, NULL);
