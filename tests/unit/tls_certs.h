@@ -18,8 +18,8 @@ static char certs_dir[128];
 
 static inline const char *in_dir(const char *file)
 {
-    static char paths[16][512];
-    static unsigned next;
+    static _Thread_local char paths[16][512];
+    static _Thread_local unsigned next;
     char *path = paths[next++ % 16];
     snprintf(path, sizeof(paths[0]), "%s/%s", certs_dir, file);
     return path;
