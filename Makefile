@@ -40,10 +40,9 @@ TOOLS    := $(B)/weir-gen $(B)/weir-sink $(B)/weir-chaos
 E2E_TOOLS := $(B)/tests/slow_fdatasync.so $(B)/tests/tools/lanes $(B)/tests/tools/fill
 
 # The targets that `make help` lists. One that is asked for and has no rule is an error then, not "nothing to be done".
-.PHONY: tools fuzz-run $(shell sed -nE 's/^([a-z0-9-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
+.PHONY: FORCE tools fuzz-run $(shell sed -nE 's/^([a-z0-9-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .DEFAULT_GOAL := help
 .SECONDARY:
-.PHONY: FORCE
 .DELETE_ON_ERROR:
 
 help: ## list the targets
