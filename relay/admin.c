@@ -35,6 +35,7 @@ struct admin_connection {
     struct admin_connection *prev, *next;
     struct admin *admin;
     h2o_socket_t *sock;
+    SSL *ssl; // h2o's, once the handshake is done; NULL: plaintext
     uint64_t burst_since_ns;
     uint32_t burst;              // requests since then
     uint64_t writing_since_ns;   // 0: nothing is being written
@@ -124,6 +125,28 @@ static void serve_connection(struct admin_connection *connection)
     h2o_http1_accept(&connection->admin->accept, connection->sock, now);
 }
 
+static void on_ssl_info(const SSL *ssl, int where, int code)
+{
+    h2o_socket_t *sock = BIO_get_data(SSL_get_rbio(ssl)); // h2o's own
+    if ((where & SSL_CB_HANDSHAKE_DONE) != 0)
+        ((struct admin_connection *)sock->data)->ssl = (SSL *)ssl;
+}
+
+// In TLS 1.3 a request may come in one segment with the last of the handshake. h2o 2.2.5 would look at it when more comes, and the client waits.
+static void take_early_bytes(struct admin_connection *connection)
+{
+    h2o_socket_t *sock = connection->sock;
+    char bytes[4096];
+    int n;
+    while (connection->ssl != NULL && sock->input->size < REQUEST_BYTES &&
+           (n = SSL_read(connection->ssl, bytes, sizeof(bytes))) > 0) {
+        h2o_iovec_t room = h2o_buffer_reserve(&sock->input, (size_t)n);
+        memcpy(room.base, bytes, (size_t)n);
+        sock->input->size += (size_t)n;
+    }
+    ERR_clear_error();
+}
+
 static void on_handshake(h2o_socket_t *sock, const char *err)
 {
     struct admin_connection *connection = sock->data;
@@ -132,6 +155,7 @@ static void on_handshake(h2o_socket_t *sock, const char *err)
     const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
     connection->handshake_since_ns = 0;
     if (err == NULL) {
+        take_early_bytes(connection);
         serve_connection(connection);
         return;
     }
@@ -187,6 +211,7 @@ static void on_acceptable(h2o_socket_t *listening, const char *err)
         return;
     }
     connection->tls = tls_listen_context(tls);
+    SSL_CTX_set_info_callback(connection->tls, on_ssl_info);
     connection->handshake_since_ns = weir_now_ns();
     sock->data = connection;
     ERR_clear_error();

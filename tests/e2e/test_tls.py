@@ -277,6 +277,30 @@ def no_secret_is_told(box, weir):
     assert b"s3cret" not in stored
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_request_in_one_segment_with_the_last_of_the_handshake(box, pki, version):
+    sink = box.sink()
+    weir = box.weir(sink.url("grpc"), config={"admin": {"tls": pki.pair("server")}})
+    context = ssl.create_default_context(cafile=pki.path("ca.crt"))
+    context.minimum_version = context.maximum_version = version
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(came, goes, server_hostname="localhost")
+    host, port = weir.admin.rsplit(":", 1)
+    with __import__("socket").create_connection((host, int(port)), 10) as peer:
+
+        def until_done(step):
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    peer.sendall(goes.read())
+                    came.write(peer.recv(65536))
+
+        until_done(tls.do_handshake)
+        tls.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert until_done(lambda: tls.read(1000)).startswith(b"HTTP/1.1 200")
+
+
 def test_the_admin_port_over_tls(box, pki):
     sink = box.sink()
     weir = box.weir(sink.url("grpc"), config={"admin": {"tls": dict(pki.pair("server"), reload_interval="100ms")}})
