@@ -139,13 +139,15 @@ struct replay {
 // replay.c ------------------------------------------------------------------------------------------------------------------
 double replay_random(struct replay *replay); // 0 … 1
 struct backoff_policy replay_policy(const struct replay *replay);
+enum encoding replay_first_encoding(enum config_compression compression);
+
+// replay_state.c ------------------------------------------------------------------------------------------------------------
 // What went wrong, for the status, and for the log when it is news: once until it went well again, or when the words change.
 void replay_note_unreachable(struct replay *replay, const struct verdict *verdict);
 void replay_note_refusal(struct replay_lane *lane, const struct verdict *verdict);
 // The spool, not the upstream, is why the lane waits: for the status.
 void replay_note_here(struct replay_lane *lane, const char *code, const char *message);
 void replay_update_state(struct replay *replay);
-enum encoding replay_first_encoding(enum config_compression compression);
 
 // replay_endpoints.c --------------------------------------------------------------------------------------------------------
 #define ENDPOINT_HOME_MS     60000                  // so long another endpoint is used before the first is tried again
