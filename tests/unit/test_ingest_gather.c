@@ -239,7 +239,7 @@ Test(ingest_gather, refuses_headers_that_are_too_large_or_cannot_be_sent_on)
     cr_expect_eq(refused(rig, EXCHANGE_GRPC, REFUSAL_HEADERS), 1);
     char many[400] = "";
     for (unsigned i = 0; i <= ENVELOPE_HEADERS_MAX; i++)
-        memcpy(many + i * 8, "x-b: 1\r\n", 8);
+        snprintf(many + i * 8, sizeof(many) - i * 8, "x-b: 1\r\n");
     cr_expect_eq(http_post(rig, many, spans(100), head), 431);
     cr_expect_eq(refused(rig, EXCHANGE_HTTP, REFUSAL_HEADERS), 1);
     cr_expect_eq(http_post(rig, "x-a: \xc3\xa4\r\n", spans(100), head), 400);

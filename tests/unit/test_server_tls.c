@@ -540,7 +540,7 @@ Test(server_tls, goes_on_with_what_was_read_ahead)
         static const char head[] = "POST /sink HTTP/1.1\r\nHost: x\r\nContent-Length: ";
         size_t body = sizeof(request) - (sizeof(head) - 1) - strlen("12345\r\n\r\n");
         memset(request, 1, sizeof(request));
-        memcpy(request + snprintf(request, sizeof(request), "%s%zu\r\n\r\n", head, body), "\1", 1);
+        request[snprintf(request, sizeof(request), "%s%zu\r\n\r\n", head, body)] = 1; // where the text's end was
         snprintf(sum, sizeof(sum), "%zu %zu", body, body);
         peer_say(&peer, hold, strlen(hold));
         peer_say(&peer, request, sizeof(request));

@@ -35,7 +35,8 @@ static inline void certs_open(void)
 static inline void certs_close(void)
 {
     DIR *dir = opendir(certs_dir);
-    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
+    assert(dir != NULL);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
         unlink(in_dir(entry->d_name));
     closedir(dir);
     cr_assert_eq(rmdir(certs_dir), 0);
