@@ -115,7 +115,7 @@ def test_a_restart_keeps_the_ledger(box):
     assert weir.terminate() == 0
     weir.start()
     assert weir.lane("traces") == dict(accepted=500, delivered=0, pending=500, dead_lettered=0, evicted=0, discarded=0,
-                                       rejected_by_upstream=0)
+                                       rejected_by_upstream=0, replayed=0)
     sink.mode(ok=1)
     weir.wait_drained()
     assert weir.terminate() == 0
