@@ -11,17 +11,19 @@ static const struct {
     unsigned weight;
     unsigned values[ACTION_ARGS];
 } table[ACTION_KINDS] = {
-    [ACTION_CONFIG] = {"config", 0, {3, 3, 4, 3}},      // size; 1: evict_oldest; max_age; keep_delivered
-    [ACTION_APPEND] = {"append", 30, {4, 12, 8, 4}},    // signal, size, blocks - 1, step of the signal
-    [ACTION_DELIVER] = {"deliver", 22, {12, 8, 7, 3}},  // lane, blocks - 1, how, pending blocks to skip
-    [ACTION_SETTLE] = {"settle", 8, {12, 64, 16, 5}},   // lane, first, length, how
-    [ACTION_READ] = {"read", 8, {4, 64, 64, 2}},        // signal, from, length, keep the view
-    [ACTION_DROP] = {"drop", 3, {0}},                   // the views that were kept
-    [ACTION_LETTER] = {"letter", 4, {3, 8, 3, 3}},      // upstream, block, request, size
-    [ACTION_SYNC] = {"sync", 5, {0}},                   //
-    [ACTION_OPEN] = {"open", 4, {12, 2}},               // lane, from the oldest block
-    [ACTION_REOPEN] = {"reopen", 5, {8, 2}},            // upstreams that there are then, new ones from the oldest block
-    [ACTION_CRASH] = {"crash", 6, {60, 6, 2, 24}},      // calls before it, doing what, torn, calls before another one
+    [ACTION_CONFIG] = {"config", 0, {3, 3, 4, 3}},     // size; 1: evict_oldest; max_age; keep_delivered
+    [ACTION_APPEND] = {"append", 30, {4, 12, 8, 4}},   // signal, size, blocks - 1, step of the signal
+    [ACTION_DELIVER] = {"deliver", 22, {12, 8, 7, 3}}, // lane, blocks - 1, how, pending blocks to skip
+    [ACTION_SETTLE] = {"settle", 8, {12, 64, 16, 5}},  // lane, first, length, how
+    [ACTION_READ] = {"read", 8, {4, 64, 64, 2}},       // signal, from, length, keep the view
+    [ACTION_DROP] = {"drop", 3, {0}},                  // the views that were kept
+    [ACTION_LETTER] = {"letter", 4, {3, 8, 3, 3}},     // upstream, block, request, size
+    [ACTION_SYNC] = {"sync", 5, {0}},                  //
+    [ACTION_OPEN] = {"open", 4, {12, 2}},              // lane, from the oldest block
+    [ACTION_REOPEN] = {"reopen", 5, {8, 2}},           // upstreams that there are then, new ones from the oldest block
+    [ACTION_CRASH] = {"crash",
+                      8,
+                      {60, 6, 3, 24}}, // calls before it, doing what, 1 torn 2 power cut, calls before another one
     [ACTION_NO_SPACE] = {"no_space", 3, {2}},           // on, off
     [ACTION_FAIL_FLUSH] = {"fail_flush", 3, {3, 2, 2}}, // how many - 1, the meta page, not at all
     [ACTION_CLOCK] = {"clock", 3, {90}},                // minutes that go by

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "tests/model/power.h"
 #include "tests/unit/fault_calls.h"
 
 static atomic_bool dying, dead, torn_write, no_space;
@@ -78,6 +79,19 @@ static void tell_truth(void)
     lies_n = 0;
 }
 
+static bool skipping;
+static unsigned power_seed; // 0: the power stays
+
+void calls_skip_flushes(bool on)
+{
+    skipping = on;
+}
+
+void calls_cut_power(unsigned seed)
+{
+    power_seed = seed;
+}
+
 static int decide(struct fault_at *at)
 {
     if (atomic_load(&dead) && changes_disk(at))
@@ -100,11 +114,16 @@ static int decide(struct fault_at *at)
 static int fault_ask(struct fault_at *at)
 {
     int code = decide(at);
-    if (code != 0)
+    if (code != 0) {
         atomic_fetch_add(&failed, 1);
-    else
-        note_lie(at);
-    return code;
+        return code;
+    }
+    note_lie(at);
+    if (at->call == FAULT_WRITE)
+        power_note(at->fd, at->offset, at->len);
+    else if (at->call == FAULT_FLUSH && !skipping)
+        power_flushed(at->fd);
+    return 0;
 }
 
 void calls_die_after(unsigned calls, bool torn)
@@ -136,8 +155,12 @@ void calls_fail_flushes(int n, bool meta)
 
 void calls_heal(void)
 {
-    if (atomic_load(&dead))
+    if (atomic_load(&dead)) {
         tell_truth();
+        if (power_seed != 0)
+            power_cut(power_seed);
+        power_seed = 0;
+    }
     atomic_store(&dying, false);
     atomic_store(&dead, false);
     atomic_store(&no_space, false);

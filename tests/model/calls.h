@@ -16,6 +16,10 @@ void calls_no_space(bool on);
 void calls_fail_flushes(int n, bool meta);
 // Writes of a segment's meta page, which carry O_DSYNC, are not durable though they say so: a crash takes the last one of each back.
 void calls_lie(bool on);
+// Flushes do nothing though they say that all went well: a cut of the power takes back what they were for.
+void calls_skip_flushes(bool on);
+// When the disk has died, the power is cut, too: see power.h. `seed` is not 0.
+void calls_cut_power(unsigned seed);
 // Everything works again.
 void calls_heal(void);
 // How many calls failed so far, for whatever reason.

@@ -111,6 +111,7 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "self-test") == 0) {
         bool ok = self_test(PLANT_LOST_SETTLEMENT, "lost settlement", 4);
         ok = self_test(PLANT_LYING_FLUSH, "lying flush", 4) && ok;
+        ok = self_test(PLANT_NO_FLUSH, "no flush", 4) && ok;
         ok = self_test(PLANT_WRONG_SUM, "wrong sum", 4) && ok;
         return !ok;
     }

@@ -347,7 +347,9 @@ static void play_crash(struct rig *rig, const unsigned *arg)
 {
     static const unsigned few[] = {0, 3, 3, 1}, large[] = {1, 10, 3, 1};
     rig_heal(rig);
-    calls_die_after(arg[0], arg[2] != 0);
+    calls_die_after(arg[0], arg[2] == 1);
+    if (arg[2] == 2)
+        calls_cut_power(1 + arg[0] + 64 * arg[1] + 512 * arg[3]);
     switch (arg[1] % 6) {
     case 0:
         play_append(rig, few, true);

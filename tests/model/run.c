@@ -75,6 +75,7 @@ void run_start(struct run *run, const struct sequence *sequence, bool drain)
         dup2(pipes[1], STDERR_FILENO);
         alarm(RUN_SECONDS);
         calls_lie(run_plant == PLANT_LYING_FLUSH);
+        calls_skip_flushes(run_plant == PLANT_NO_FLUSH);
         play_all(run->directory, sequence, drain);
         exit(0);
     }

@@ -9,7 +9,7 @@
 #include "tests/model/action.h"
 
 // Faults planted to see that they are found.
-enum run_plant { PLANT_NONE, PLANT_LOST_SETTLEMENT, PLANT_LYING_FLUSH, PLANT_WRONG_SUM, PLANTS };
+enum run_plant { PLANT_NONE, PLANT_LOST_SETTLEMENT, PLANT_LYING_FLUSH, PLANT_NO_FLUSH, PLANT_WRONG_SUM, PLANTS };
 extern enum run_plant run_plant; // of the processes that are started from now on
 
 // What all sequences did, counted in shared memory.
