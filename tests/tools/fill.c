@@ -66,7 +66,7 @@ int main(int argc, char **argv)
                                     .max_bytes = (mib * 2 + 4 * segment_mib + 64) * MIB,
                                     .segment_bytes = segment_mib * MIB,
                                     .holder = "fill"};
-    struct spool *spool;
+    struct spool *spool = NULL;
     struct spool_lane *lane;
     struct weir_err err;
     struct block_builder *builder = block_builder_new(WEIR_LOGS, (struct weir_slice){0}, 1);

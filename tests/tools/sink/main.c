@@ -183,7 +183,7 @@ static void parse(int argc, char **argv, struct sink *sink, struct endpoints *en
 int main(int argc, char **argv)
 {
     static struct sink sink = {.max_request_bytes = 64u << 20};
-    struct endpoints endpoints = {"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", {NULL}};
+    struct endpoints endpoints = {"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", {.cert_file = NULL}};
     parse(argc, argv, &sink, &endpoints);
     sigset_t signals;
     sigemptyset(&signals);
