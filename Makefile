@@ -33,7 +33,7 @@ src_objs  = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)/*.c))
 RELAY_O  := $(call src_objs,relay)
 ARCHIVES := $(B)/libstorage.a $(B)/libnet.a $(B)/libproto.a
 UNITS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(filter-out $(if $(findstring thread,$(SANITIZE)),\
-            $(shell grep -v '^\#' tests/tools/tsan/one-thread)),$(wildcard tests/unit/test_*.c)))
+            $(shell grep -v '^\#' tests/tools/tsan/skip)),$(wildcard tests/unit/test_*.c)))
 BENCHES  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS    := $(B)/weir-gen $(B)/weir-sink $(B)/weir-chaos
