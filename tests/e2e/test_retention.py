@@ -74,7 +74,8 @@ def test_evict_oldest_in_an_outage(box):
         lost = set(range(items)) - got
         assert not got or max(lost) - min(got) <= 4 * 50, "what is left is the newest, but for requests under way together"
     good = ledger["good"]["logs"]
-    assert good["delivered"] == len(other.ids("logs")) == items - good["evicted"], good
+    # What was on its way when its segment went is counted as evicted, and may have arrived all the same: never the other way round.
+    assert good["delivered"] == items - good["evicted"] <= len(other.ids("logs")), good
     totals = shown(weir)
     assert weir.terminate() == 0
     assert logged(weir) == totals, "all of it is in the log when it ends"
