@@ -326,8 +326,12 @@ void http_request_decide(struct http_call *call, CURLcode code)
     call->record.call->http_status = (int)status;
     // A peer that refuses a request while it is being sent may end the connection at once: what it said counts all the same.
     bool refused = status >= 400 && call->final_headers && code != CURLE_OPERATION_TIMEDOUT;
-    call->client->failed = code != CURLE_OK && !refused;
-    if (code == CURLE_OK || refused)
+    bool no_status = status < 100 || status > 999; // libcurl takes fewer digits, too
+    call->client->failed = (code != CURLE_OK && !refused) || no_status;
+    if (code == CURLE_OK && no_status)
+        client_record_decide(&call->record, CLIENT_E_PROTOCOL, "%s answers with the HTTP status %ld, which is none",
+                             call->client->base.peer, status);
+    else if (code == CURLE_OK || refused)
         client_record_decide(&call->record, CLIENT_OK, "%s", "");
     else
         decide_failed(call, code);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "relay/admin_answer.h"
 #include "relay/cli_values.h"
 #include "relay/log.h"
 #include "relay/status.h"
@@ -269,23 +270,6 @@ static void log_added(const struct ask *ask, const struct spool_replay added[WEI
                       LOG_U64("end_block", added[i].end));
 }
 
-static int http_status_of(int code)
-{
-    switch (code) {
-    case WEIR_E_INVALID:
-        return 400;
-    case WEIR_E_NOT_FOUND:
-        return 404;
-    case WEIR_E_LIMIT:
-        return 409;
-    case WEIR_E_IO:
-    case WEIR_E_FULL:
-        return 503;
-    default:
-        return 500;
-    }
-}
-
 int admin_replay(struct relay *relay, struct weir_slice body, json_t **out)
 {
     struct ask ask = {0};
@@ -312,9 +296,9 @@ int admin_replay(struct relay *relay, struct weir_slice body, json_t **out)
             log_added(&ask, added);
     }
     if (rc != WEIR_OK)
-        *out = json_pack("{s:s}", "error", err.text);
+        *out = admin_error_json(err.text);
     else
         *out = json_pack("{s:s, s:b, s:o, s:o}", "upstream", ask.upstream, "dry_run", ask.dry_run, "signals",
                          signals_json(&ask, added), "warnings", warnings_json(&ask, added));
-    return rc == WEIR_OK ? 200 : http_status_of(rc);
+    return rc == WEIR_OK ? 200 : admin_status_of(rc);
 }

@@ -4,6 +4,7 @@
 #include <h2o.h>
 #include <stdio.h>
 
+#include "relay/admin_answer.h"
 #include "relay/admin_replay.h"
 #include "relay/log.h"
 #include "relay/metrics.h"
@@ -77,7 +78,7 @@ static void answer_json(h2o_req_t *req, int status, json_t *json)
 
 static void answer_error(h2o_req_t *req, int status, const char *error)
 {
-    answer_json(req, status, json_pack("{s:s}", "error", error));
+    answer_json(req, status, admin_error_json(error));
 }
 
 static const struct snapshot *look(struct admin_view *view)

@@ -103,6 +103,8 @@ static inline bool h1_answer(struct peer_conn *conn, const struct h1_request *re
         h1_say(conn, "HTTP/1.1 413 Too Large\r\nContent-Length: 100\r\n\r\nhalf");
     else if (strcmp(request->path, "/garbage") == 0)
         h1_say(conn, "220 mail.example.org ESMTP\r\n");
+    else if (strcmp(request->path, "/no-status") == 0)
+        h1_say(conn, "HTTP/1.1 01.0 OK\r\nContent-Length: 0\r\n\r\n");
     else if (strcmp(request->path, "/http2") == 0)
         peer_write(conn, "\0\0\0\4\0\0\0\0\0", 9);
     else if (strcmp(request->path, "/never") == 0)

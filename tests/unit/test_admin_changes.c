@@ -42,6 +42,8 @@ Test(admin_changes, what_is_no_question_is_told)
         {"[]", 400, "the body must be a JSON object"},
         {"{\"upstream\":\"a\",\"upstream\":\"b\"}", 400, "duplicate"},
         {"{\"upstraem\":\"a\"}", 400, "unknown member 'upstraem'"},
+        {"{\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaä\":1}", 400,
+         "unknown member 'a"}, // the quotation ends in the a-umlaut
         {"{\"upstream\":1}", 400, "'upstream' must be a string"},
         {"{\"dry_run\":\"yes\"}", 400, "'dry_run' must be true or false"},
         {"{\"first\":\"1\"}", 400, "'first' must be a number"},

@@ -247,6 +247,8 @@ Test(client_http, recognises_other_protocols, .init = setup_h1, .fini = teardown
     struct test_call test;
     test_call_run(client, &test, "/garbage");
     cr_expect_error(&test, CLIENT_E_PROTOCOL);
+    test_call_run(client, &test, "/no-status");
+    cr_expect_error(&test, CLIENT_E_PROTOCOL);
     test_call_run(client, &test, "/http2");
     cr_expect_error(&test, CLIENT_E_PROTOCOL);
     cr_expect_text(&test, "OTLP/gRPC port?");
