@@ -53,7 +53,7 @@ tidy_one() {
 }
 lint_tidy() {
     LINT_DIR=$b/lint
-    COMMON_KEY=$({ echo "$TIDY_FLAGS"; cat .clang-tidy "${h_files[@]}"; } | sha256sum)
+    COMMON_KEY=$({ echo "$TIDY_FLAGS"; cat .clang-tidy tests/.clang-tidy "${h_files[@]}"; } | sha256sum)
     export LINT_DIR COMMON_KEY TIDY_FLAGS
     export -f tidy_one
     # shellcheck disable=SC2016  # expanded by the inner bash
