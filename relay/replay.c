@@ -40,7 +40,7 @@ static void start_exports(struct replay *replay)
 {
     uint64_t now_ns = weir_now_ns();
     replay->turn++;
-    if (!endpoint_turn(replay))
+    if (replay_is_paused(replay) || !endpoint_turn(replay))
         return;
     // One export of each lane in turn, so that none starves the others.
     for (bool more = true; more;) {
@@ -121,6 +121,20 @@ void replay_look_again(struct replay *replay)
     atomic_store(&replay->look_again, true);
     atomic_store(&replay->woken, true);
     wake_worker(replay);
+}
+
+void replay_pause(struct replay *replay, bool paused)
+{
+    atomic_store(&replay->paused, paused);
+    if (replay->started)
+        wake_worker(replay);
+    else
+        replay_update_state(replay);
+}
+
+bool replay_is_paused(const struct replay *replay)
+{
+    return atomic_load(&replay->paused);
 }
 
 void replay_look_at_secrets(struct replay *replay)

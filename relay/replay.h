@@ -19,7 +19,9 @@ enum replay_state {     // CONTRACT: upstreams[].state and lanes.*.state
     REPLAY_PROBING,     // one export to see whether the upstream is back
     REPLAY_BACKING_OFF, // waiting for the next attempt
     REPLAY_HELD,        // refused by a setting: slow attempts, a person is needed
+    REPLAY_PAUSED,      // a person has stopped it: nothing is sent until a person lets it go on
 };
+#define REPLAY_STATES 7
 const char *replay_state_name(enum replay_state state); // "backing_off"
 
 #define REPLAY_SEND_BUCKETS 16
@@ -57,6 +59,10 @@ void replay_start(struct replay *replay); // starts its thread
 void replay_wake(struct replay *replay);  // new blocks were committed; any thread, cheap
 // The intervals of its lanes changed (spool_lane_replay, eviction): it looks at them when what is under way has ended. Any thread, cheap.
 void replay_look_again(struct replay *replay);
+// Starts no further export while it is paused; what is under way ends as it does, and the lanes keep everything. Also before
+// replay_start. Any thread, cheap; lasts as long as this worker.
+void replay_pause(struct replay *replay, bool paused);
+bool replay_is_paused(const struct replay *replay); // any thread
 // Looks at its token and TLS files now, not only when it is time. Any thread.
 void replay_look_at_secrets(struct replay *replay);
 // Its TLS: `used` when it has any. Any thread.

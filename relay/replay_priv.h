@@ -130,7 +130,7 @@ struct replay {
     bool started;
     sem_t ended, release; // the worker has done its last export; it may free its clients and end
     uint64_t turn;        // of the worker, from 1
-    atomic_bool stop, woken, look_again;
+    atomic_bool stop, woken, look_again, paused;
     uint64_t stop_deadline_ns;
     pthread_mutex_t lock; // guards stats
     struct replay_stats stats;

@@ -6,7 +6,8 @@
 
 const char *replay_state_name(enum replay_state state)
 {
-    static const char *const names[] = {"idle", "delivering", "replaying", "probing", "backing_off", "held"};
+    static const char *const names[] = {"idle", "delivering", "replaying", "probing", "backing_off", "held", "paused"};
+    _Static_assert(WEIR_COUNT(names) == REPLAY_STATES, "a name for each state");
     assert((unsigned)state < WEIR_COUNT(names));
     return names[state];
 }
@@ -79,6 +80,8 @@ static enum replay_state lane_state(const struct replay_lane *lane, uint64_t now
 {
     const struct replay *replay = lane->replay;
     bool work = lane->in_flight > 0 || lane->split.active || !lane->dry;
+    if (replay_is_paused(replay))
+        return REPLAY_PAUSED;
     if (lane->held)
         return REPLAY_HELD;
     if (backoff_waits(&lane->backoff, now_ns) || backoff_waits(&replay->backoff, now_ns))
@@ -116,7 +119,13 @@ static void log_state(struct replay *replay, enum replay_state before, enum repl
     bool trouble = state >= REPLAY_PROBING, was_trouble = before >= REPLAY_PROBING;
     const char *message = "the upstream's state changed";
     bool news = trouble && (!was_trouble || (state == REPLAY_HELD) != (before == REPLAY_HELD));
-    if (state == REPLAY_HELD) {
+    if (state == REPLAY_PAUSED) {
+        message = "the upstream is paused: its data waits in the spool until it is resumed";
+        news = true;
+    } else if (before == REPLAY_PAUSED) {
+        message = "the upstream is resumed";
+        news = true;
+    } else if (state == REPLAY_HELD) {
         message = "the upstream refuses by a setting: its data waits in the spool, attempts go on slowly";
     } else if (trouble) {
         message = "the upstream does not take its data: it waits in the spool, attempts go on";

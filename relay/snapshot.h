@@ -21,7 +21,7 @@ enum snapshot_phase { // CONTRACT: weir.phase
 const char *snapshot_phase_name(enum snapshot_phase phase);
 const char *snapshot_spool_state_name(enum spool_state state); // "ok", "full", "failed", "read_only"
 #define SNAPSHOT_SPOOL_STATES  4
-#define SNAPSHOT_REPLAY_STATES 6
+#define SNAPSHOT_REPLAY_STATES REPLAY_STATES
 
 struct snapshot_received { // of one transport and signal, all workers together
     uint64_t requests, items, bytes;
