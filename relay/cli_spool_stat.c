@@ -170,11 +170,30 @@ static json_t *upstreams_json(struct inspect *inspect, const struct sum *sum, bo
     return upstreams;
 }
 
+// What the relay remembers, without the values, which are for itself.
+static json_t *notes_json(struct inspect *inspect, bool *failed)
+{
+    const struct inspect_note *notes;
+    json_t *list = json_array();
+    size_t n = inspect_notes(inspect, &notes);
+    for (size_t i = 0; i < n && list != NULL; i++) {
+        struct cli_json note = cli_json_new();
+        char key[3 * SPOOL_NOTE_KEY_BYTES];
+        status_clean(notes[i].key, key, sizeof(key));
+        cli_json_text(&note, "key", key);
+        cli_json_u64(&note, "bytes", notes[i].value.len);
+        cli_json_text(&note, "damage", notes[i].damage);
+        *failed = *failed || note.failed || json_array_append_new(list, note.json) != 0;
+    }
+    return list;
+}
+
 static bool print_json(struct inspect *inspect, const struct sum *sum)
 {
     struct cli_json stat = cli_json_new(), spool = spool_json(inspect, sum), dead = cli_json_new();
     cli_json_object(&stat, "spool", &spool);
     cli_json_put(&stat, "upstreams", upstreams_json(inspect, sum, &stat.failed));
+    cli_json_put(&stat, "notes", notes_json(inspect, &stat.failed));
     cli_json_u64(&dead, "requests", sum->letters.requests);
     cli_json_u64(&dead, "items", sum->letters.items);
     cli_json_u64(&dead, "bytes", sum->letters.bytes);
@@ -262,10 +281,25 @@ static void print_lanes(struct inspect *inspect, const struct sum *sum)
     }
 }
 
+static void print_notes(struct inspect *inspect)
+{
+    const struct inspect_note *notes;
+    char key[3 * SPOOL_NOTE_KEY_BYTES];
+    size_t n = inspect_notes(inspect, &notes);
+    if (n > 0)
+        printf("\nnotes\n");
+    for (size_t i = 0; i < n; i++) {
+        status_clean(notes[i].key, key, sizeof(key));
+        printf("  %s, %zu bytes%s%s\n", key, notes[i].value.len, notes[i].damage != NULL ? ": " : "",
+               notes[i].damage != NULL ? notes[i].damage : "");
+    }
+}
+
 static void print_text(struct inspect *inspect, const struct sum *sum)
 {
     print_spool(inspect, sum);
     print_lanes(inspect, sum);
+    print_notes(inspect);
     if (sum->letters.code == WEIR_OK)
         printf("\ndead letters  %s requests, %s items, %s\n", count_cell(sum->letters.requests).text,
                count_cell(sum->letters.items).text, bytes_cell(sum->letters.bytes).text);

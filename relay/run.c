@@ -124,12 +124,12 @@ static int open_spool(struct run *run, struct weir_err *err)
     if (rc != WEIR_OK)
         return weir_wrap(err, "spool.directory");
     snprintf(run->relay.instance, sizeof(run->relay.instance), "%s", spool_instance(run->relay.spool));
-    log_event(report.damaged > 0 || report.lost_blocks > 0 ? LOG_ERROR : LOG_INFO, "spool_opened", "the spool is open",
-              LOG_STR("directory", config->spool.directory), LOG_U64("first_block", report.first_block),
-              LOG_U64("next_block", report.next_block), LOG_U64("segments", report.segments),
-              LOG_U64("segments_opened", report.segments_opened),
+    log_event(report.damaged > 0 || report.damaged_notes > 0 || report.lost_blocks > 0 ? LOG_ERROR : LOG_INFO,
+              "spool_opened", "the spool is open", LOG_STR("directory", config->spool.directory),
+              LOG_U64("first_block", report.first_block), LOG_U64("next_block", report.next_block),
+              LOG_U64("segments", report.segments), LOG_U64("segments_opened", report.segments_opened),
               LOG_U64("temporaries_removed", report.temporaries_removed), LOG_U64("damaged", report.damaged),
-              LOG_U64("lost_blocks", report.lost_blocks));
+              LOG_U64("damaged_notes", report.damaged_notes), LOG_U64("lost_blocks", report.lost_blocks));
     return WEIR_OK;
 }
 

@@ -189,9 +189,7 @@ void inspect_close(struct inspect *inspect)
         free(inspect->sources[i].text);
     }
     free(inspect->sources);
-    free(inspect->lanes);
-    free(inspect->intervals);
-    free(inspect->oldest_ns);
+    inspect_state_free(inspect);
     weir_buf_free(&inspect->scratch);
     if (inspect->lock_fd >= 0)
         close(inspect->lock_fd);

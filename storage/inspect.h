@@ -111,6 +111,16 @@ struct inspect_lane {
 // The n-th lane, by upstream and signal. WEIR_E_NOT_FOUND: there are no more.
 int inspect_lane(struct inspect *inspect, size_t n, struct inspect_lane *out);
 
+// --- notes -----------------------------------------------------------------------------------------------------------------
+
+struct inspect_note {
+    const char *key;
+    struct weir_slice value;
+    const char *damage; // NULL: it is whole
+};
+// Returns how many there are, by key. Valid until inspect_close.
+size_t inspect_notes(const struct inspect *inspect, const struct inspect_note **out);
+
 // --- dead letters -----------------------------------------------------------------------------------------------------------
 
 struct inspect_letter {

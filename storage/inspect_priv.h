@@ -39,7 +39,10 @@ struct inspect {
     size_t lanes_n;
     struct spool_interval (*intervals)[INTERVALS_MAX]; // of each lane
     uint64_t *oldest_ns;                               // of each lane
-    uint64_t next_block;                               // and the counts before it: what the relay will go on with
+    struct inspect_note *notes;
+    size_t notes_n;
+    struct weir_buf notes_text; // what they point to
+    uint64_t next_block;        // and the counts before it: what the relay will go on with
     struct spool_counts counts;
 };
 
@@ -68,6 +71,7 @@ int inspect_counts_at(struct inspect *inspect, uint64_t number, struct spool_cou
 
 // --- inspect_state.c
 int inspect_state_load(struct inspect *inspect, struct weir_err *err);
+void inspect_state_free(struct inspect *inspect);
 // Whether the lane still has to get a number in [first, end).
 bool inspect_lane_needs(const struct lane_record *lane, uint64_t first, uint64_t end);
 

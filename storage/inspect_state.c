@@ -19,6 +19,39 @@ static int keep_lane(void *ctx, const struct lane_record *lane, struct weir_err 
     return WEIR_OK;
 }
 
+// Where the pieces lie is entered in notes_point, when the text does not move any more: until then `key` and `value.data` are NULL.
+static int keep_note(void *ctx, const char *key, struct weir_slice value, const char *damage, struct weir_err *err)
+{
+    struct inspect *inspect = ctx;
+    struct weir_buf *text = &inspect->notes_text;
+    if (inspect->notes_n == SPOOL_NOTES_MAX)
+        return weir_fail(err, WEIR_E_CORRUPT, "state: more than %u notes", SPOOL_NOTES_MAX);
+    if (inspect->notes == NULL)
+        inspect->notes = calloc(SPOOL_NOTES_MAX, sizeof(*inspect->notes));
+    if (inspect->notes == NULL || !weir_buf_append(text, key, strlen(key) + 1) ||
+        !weir_buf_append(text, value.data, value.len) ||
+        (damage != NULL && !weir_buf_append(text, damage, strlen(damage) + 1)))
+        return weir_fail(err, WEIR_E_NOMEM, "state: out of memory");
+    inspect->notes[inspect->notes_n++] = (struct inspect_note){.value.len = value.len, .damage = damage};
+    return WEIR_OK;
+}
+
+static void notes_point(struct inspect *inspect)
+{
+    const char *at = (const char *)inspect->notes_text.data;
+    for (size_t i = 0; i < inspect->notes_n; i++) {
+        struct inspect_note *note = &inspect->notes[i];
+        note->key = at;
+        at += strlen(at) + 1;
+        note->value.data = (const uint8_t *)at;
+        at += note->value.len;
+        if (note->damage == NULL)
+            continue;
+        note->damage = at;
+        at += strlen(at) + 1;
+    }
+}
+
 static int load(struct inspect *inspect, struct weir_err *err)
 {
     char path[INSPECT_PATH_MAX];
@@ -33,6 +66,8 @@ static int load(struct inspect *inspect, struct weir_err *err)
         code = state_open_read_only(path, &state, err);
     if (code == WEIR_OK)
         code = state_load(state, &inspect->state, keep_lane, inspect, err);
+    if (code == WEIR_OK)
+        code = state_load_notes(state, keep_note, inspect, err);
     state_close(state);
     return code;
 }
@@ -91,8 +126,9 @@ int inspect_state_load(struct inspect *inspect, struct weir_err *err)
     if (inspect->state_code != WEIR_OK) {
         snprintf(inspect->state_text, sizeof(inspect->state_text), "%s", why.text);
         inspect->state = (struct state_record){0};
-        inspect->lanes_n = 0;
+        inspect->lanes_n = inspect->notes_n = 0;
     }
+    notes_point(inspect);
     qsort(inspect->lanes, inspect->lanes_n, sizeof(*inspect->lanes), by_upstream);
     inspect->intervals = calloc(inspect->lanes_n + 1, sizeof(*inspect->intervals));
     if (inspect->intervals == NULL)
@@ -103,6 +139,21 @@ int inspect_state_load(struct inspect *inspect, struct weir_err *err)
                                                                inspect->lanes[i].set.at[k].end.number};
     int code = find_position(inspect, err);
     return code == WEIR_OK ? find_oldest(inspect, err) : code;
+}
+
+void inspect_state_free(struct inspect *inspect)
+{
+    free(inspect->lanes);
+    free(inspect->intervals);
+    free(inspect->oldest_ns);
+    free(inspect->notes);
+    weir_buf_free(&inspect->notes_text);
+}
+
+size_t inspect_notes(const struct inspect *inspect, const struct inspect_note **out)
+{
+    *out = inspect->notes;
+    return inspect->notes_n;
 }
 
 void inspect_state(struct inspect *inspect, struct inspect_state *out)

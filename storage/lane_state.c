@@ -17,12 +17,19 @@ static size_t copy_changed(struct spool *spool, struct lane_record *copies, stru
     return n;
 }
 
-static int state_commit_locked(struct spool *spool, bool always, struct weir_err *err)
+// An environment in which a commit failed is not used again. Under state_lock.
+static int state_there(struct spool *spool, struct weir_err *err)
 {
     char path[SPOOL_PATH_MAX];
+    if (spool->lane_state != NULL)
+        return WEIR_OK;
     int code = spool_path(spool, "state.mdb", path, err);
-    if (code == WEIR_OK && spool->lane_state == NULL) // an earlier commit failed: that environment is not used again
-        code = state_open(path, &spool->lane_state, err);
+    return code == WEIR_OK ? state_open(path, &spool->lane_state, err) : code;
+}
+
+static int state_commit_locked(struct spool *spool, bool always, struct weir_err *err)
+{
+    int code = state_there(spool, err);
     if (code != WEIR_OK)
         return code;
     struct lane_record *copies = malloc(STATE_LANES_MAX * sizeof(*copies));
@@ -30,9 +37,17 @@ static int state_commit_locked(struct spool *spool, bool always, struct weir_err
         return weir_fail(err, WEIR_E_NOMEM, "state: out of memory");
     struct spool_lane *from[STATE_LANES_MAX];
     const struct lane_record *list[STATE_LANES_MAX];
-    struct state_record record;
+    struct state_record record = {0};
+    struct state_note *notes = NULL;
     pthread_mutex_lock(&spool->lanes_lock);
     bool changed = spool->lanes_dirty;
+    code = notes_copy_changed(spool, &notes, &record.notes_n, err);
+    if (code != WEIR_OK) {
+        pthread_mutex_unlock(&spool->lanes_lock);
+        free(copies);
+        return code;
+    }
+    record.notes = notes;
     size_t n = copy_changed(spool, copies, from);
     pthread_mutex_lock(&spool->lock);
     record.next_block = atomic_load(&spool->next_block);
@@ -45,6 +60,9 @@ static int state_commit_locked(struct spool *spool, bool always, struct weir_err
     if (changed || always)
         code = state_save(spool->lane_state, &record, list, n, err);
     free(copies);
+    free(notes);
+    if (changed || always)
+        notes_saved(spool, code == WEIR_OK);
     if (code == WEIR_OK)
         return code;
     state_close(spool->lane_state);
@@ -62,6 +80,24 @@ int state_commit(struct spool *spool, bool always, struct weir_err *err)
     pthread_mutex_lock(&spool->state_lock);
     int code = state_commit_locked(spool, always, err);
     pthread_mutex_unlock(&spool->state_lock);
+    return code;
+}
+
+int state_make_longer(struct spool *spool, uint64_t file_bytes, struct weir_err *err)
+{
+    uint64_t missing = 0;
+    pthread_mutex_lock(&spool->state_lock);
+    int code = state_there(spool, err);
+    if (code == WEIR_OK)
+        code = state_missing(spool->lane_state, file_bytes, &missing, err);
+    bool claimed = code == WEIR_OK && missing > 0 && (code = space_claim(spool, missing, err)) == WEIR_OK;
+    if (claimed) {
+        code = state_reserve(spool->lane_state, file_bytes, err);
+        space_give(spool, missing);
+    }
+    pthread_mutex_unlock(&spool->state_lock);
+    if (claimed)
+        space_count(spool);
     return code;
 }
 

@@ -257,7 +257,7 @@ static void finish(struct making *m)
         shown->lanes[i].again_items = salvage_lane_give(m->inspect, shown, &lane);
     }
     // Segments are made whole and cut to their length when they are full: one of them has all its room.
-    shown->disk_bytes += SALVAGE_SEGMENT_BYTES + STATE_BYTES;
+    shown->disk_bytes += SALVAGE_SEGMENT_BYTES + state_bytes_for_notes(m->inspect->notes_text.len);
 }
 
 int salvage_plan_make(struct inspect *inspect, salvage_progress_fn progress, void *ctx, struct salvage_plan **out,

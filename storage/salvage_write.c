@@ -186,9 +186,10 @@ static int write_state(struct writing *w, const struct salvage_plan *plan, struc
     if (!plan->state_saved)
         return WEIR_OK;
     struct lane_record *lanes = calloc(inspect->lanes_n + 1, sizeof(*lanes));
+    struct state_note *notes = calloc(inspect->notes_n + 1, sizeof(*notes));
     const struct lane_record *list[STATE_LANES_MAX];
-    int code = lanes != NULL ? path_in(w->to, "state.mdb", SPOOL_UNFINISHED, path, err)
-                             : weir_fail(err, WEIR_E_NOMEM, "state: out of memory");
+    int code = lanes != NULL && notes != NULL ? path_in(w->to, "state.mdb", SPOOL_UNFINISHED, path, err)
+                                              : weir_fail(err, WEIR_E_NOMEM, "state: out of memory");
     if (code == WEIR_OK)
         code = state_create(path, &state, err);
     struct state_record record = inspect->state;
@@ -199,10 +200,17 @@ static int write_state(struct writing *w, const struct salvage_plan *plan, struc
         salvage_lane_give(inspect, plan, &lanes[i]);
         list[i] = &lanes[i];
     }
+    for (size_t i = 0; code == WEIR_OK && i < inspect->notes_n; i++)
+        if (inspect->notes[i].damage == NULL)
+            notes[record.notes_n++] = (struct state_note){inspect->notes[i].key, inspect->notes[i].value, false};
+    record.notes = notes;
+    if (code == WEIR_OK)
+        code = state_reserve(state, state_bytes_for_notes(inspect->notes_text.len), err);
     if (code == WEIR_OK)
         code = state_save(state, &record, list, inspect->lanes_n, err);
     state_close(state);
     free(lanes);
+    free(notes);
     return code;
 }
 

@@ -39,6 +39,7 @@ void spool_destroy(struct spool *spool)
     free(spool->segments);
     for (size_t i = 0; i < spool->lanes_n; i++)
         free(spool->lanes[i]);
+    notes_clear(spool);
     state_close(spool->lane_state);
     dead_letters_close(spool);
     newest_destroy(&spool->newest);

@@ -20,6 +20,7 @@ struct findings {
     struct spool *spool;
     uint32_t temporaries;
     bool state_missing, state_damaged, dead_letters_damaged;
+    uint32_t damaged_notes;
     struct state_record state;
     size_t damaged_n;
     uint64_t damaged[STATE_LANES_MAX + 1];
@@ -155,6 +156,8 @@ static int look_at_state(struct findings *f, struct weir_err *err)
         code = state_open(path, &spool->lane_state, err);
     if (code == WEIR_OK)
         code = state_load(spool->lane_state, &f->state, lane_load, spool, err);
+    if (code == WEIR_OK)
+        code = notes_load(spool, spool->lane_state, &f->damaged_notes, err);
     if (code != WEIR_E_NOT_FOUND && code != WEIR_E_CORRUPT)
         return code == WEIR_OK ? WEIR_OK : weir_wrap(err, "state.mdb");
     f->state_missing = true;
@@ -162,6 +165,8 @@ static int look_at_state(struct findings *f, struct weir_err *err)
     f->state = (struct state_record){0};
     while (spool->lanes_n > 0)
         free(spool->lanes[--spool->lanes_n]);
+    notes_clear(spool);
+    f->damaged_notes = 0;
     state_close(spool->lane_state);
     spool->lane_state = NULL;
     return WEIR_OK;
@@ -315,6 +320,7 @@ static int put_in_order(struct findings *f, const char *holder, struct spool_rep
     report->lost_blocks = enter_losses(spool);
     lanes_update_passed(spool);
     report->temporaries_removed = f->temporaries;
+    report->damaged_notes = f->damaged_notes;
     report->damaged = spool->set_aside + f->state_damaged + f->dead_letters_damaged;
     return state_commit(spool, true, err);
 }

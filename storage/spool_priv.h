@@ -86,6 +86,22 @@ struct unsettled {
 
 struct dead_letters; // dead_letter.c
 
+// All under lanes_lock. In order of keys.
+struct note {
+    char *key;
+    uint8_t *value;
+    size_t len;
+    bool removed; // stays until that is durable
+    bool dirty;   // not durable as it is
+    bool saving;  // a commit under way has it as it was at its beginning
+};
+struct notes {
+    struct note *at;
+    size_t n, cap;
+    uint64_t bytes;    // of keys and values of those that are not removed
+    uint64_t reserved; // of the file, for them and the lanes
+};
+
 // What became of the wall clock in this run. Under retention_lock.
 struct retention_clock {
     uint64_t wall_ns, steady_ns; // when it was asked last; 0: not yet
@@ -166,6 +182,7 @@ struct spool {
     size_t unsettled_n;
     uint64_t settlements_dropped;
     bool losses_untold;
+    struct notes notes;
     unsigned settled_blocks; // since the last state commit
     bool lanes_dirty;
     bool state_was_lost;     // lanes made in this run start at the oldest block: rather twice than never
@@ -276,6 +293,18 @@ void lanes_tell_losses(struct spool *spool);
 // --- lane_state.c -----------------------------------------------------------------------------------------------------------
 // Makes the state durable when something changed since, or `always`. WEIR_E_IO, WEIR_E_FULL: it will be tried again.
 int state_commit(struct spool *spool, bool always, struct weir_err *err);
+// Allocates state.mdb so far, if max_bytes and the disk have the room. WEIR_E_FULL, WEIR_E_IO.
+int state_make_longer(struct spool *spool, uint64_t file_bytes, struct weir_err *err);
+
+// --- note.c -------------------------------------------------------------------------------------------------------------------
+// Before there are threads: what the state has; those that are damaged are forgotten, and counted.
+int notes_load(struct spool *spool, struct state *state, uint32_t *damaged, struct weir_err *err);
+void notes_clear(struct spool *spool);
+// Under lanes_lock: what changed, as state_save takes it, copied and marked as stored. Released with free (one block). WEIR_E_NOMEM: nothing
+// was marked.
+int notes_copy_changed(struct spool *spool, struct state_note **out, size_t *n, struct weir_err *err);
+// After the commit they were copied for.
+void notes_saved(struct spool *spool, bool durable);
 
 // The first number in [from, end) that a lane has still to get, end: none has.
 uint64_t lanes_first_needed(struct spool *spool, uint64_t from, uint64_t end);

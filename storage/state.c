@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "storage/tree_check.h"
@@ -12,12 +13,14 @@
 #define LANE_HEAD_BYTES    152u
 #define MARK_BYTES         32u
 #define LANE_BYTES_MAX     (LANE_HEAD_BYTES + INTERVALS_MAX * 2 * MARK_BYTES + 8u)
+#define NOTE_HEAD_BYTES    16u
 // A commit that writes all lanes anew, with all their intervals, needs the room of three such states. That much is never allocated ahead.
-#define STATE_MAP_BYTES (2u * STATE_BYTES)
+#define STATE_MAP_BYTES (2u * STATE_BYTES + STATE_NOTES_FACTOR * SPOOL_NOTES_BYTES)
 
 struct state {
     MDB_env *env;
-    MDB_dbi main, lanes;
+    MDB_dbi main, lanes, notes;
+    bool has_notes; // the database is there: made with the first note
 };
 
 static void mark_put(uint8_t *p, struct mark mark)
@@ -117,7 +120,7 @@ static int state_env(const char *path, unsigned flags, struct state **out, struc
     if (rc == 0)
         rc = mdb_env_set_mapsize(state->env, STATE_MAP_BYTES);
     if (rc == 0)
-        rc = mdb_env_set_maxdbs(state->env, 1);
+        rc = mdb_env_set_maxdbs(state->env, 2);
     if (rc == 0)
         rc = mdb_env_open(state->env, path, MDB_NOSUBDIR | MDB_NOLOCK | flags, 0600);
     if (rc != 0) {
@@ -184,6 +187,11 @@ static int state_open_with(const char *path, unsigned flags, struct state **out,
         rc = mdb_dbi_open(txn, NULL, 0, &state->main);
     if (rc == 0)
         rc = mdb_dbi_open(txn, "lanes", 0, &state->lanes);
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, "notes", 0, &state->notes);
+        state->has_notes = rc == 0;
+        rc = rc == MDB_NOTFOUND ? 0 : rc;
+    }
     if (rc == 0)
         rc = mdb_txn_commit(txn);
     else
@@ -242,10 +250,121 @@ int state_load(struct state *state, struct state_record *out, state_lane_fn each
         out->next_block = weir_get_u64((uint8_t *)v.mv_data + 16);
         spool_counts_get((uint8_t *)v.mv_data + 24, &out->counts);
         memcpy(out->instance, (uint8_t *)v.mv_data + 24 + SPOOL_COUNTS_BYTES, sizeof(out->instance));
+        out->notes = NULL;
+        out->notes_n = 0;
         code = load_lanes(state, txn, each, ctx, err);
     }
     mdb_txn_abort(txn);
     return code;
+}
+
+// --- notes ----------------------------------------------------------------------------------------------------------------
+
+// The key is in the record too: its checksum goes over it.
+static int note_get(struct weir_slice key, struct weir_slice value, struct weir_slice *out, struct weir_err *err)
+{
+    int code = record_check(value, "WNOT", NOTE_HEAD_BYTES + 8, err);
+    if (code != WEIR_OK)
+        return code;
+    size_t bytes = weir_get_u32(value.data + 8), name = weir_get_u16(value.data + 12);
+    if (key.len == 0 || key.len > SPOOL_NOTE_KEY_BYTES || name != key.len || NOTE_HEAD_BYTES + name + 8 > bytes ||
+        bytes - NOTE_HEAD_BYTES - name - 8 > SPOOL_NOTE_VALUE_BYTES || memchr(key.data, 0, key.len) != NULL ||
+        memcmp(key.data, value.data + NOTE_HEAD_BYTES, name) != 0)
+        return weir_fail(err, WEIR_E_CORRUPT, "note: key of %zu bytes, record of %zu", key.len, bytes);
+    *out = (struct weir_slice){value.data + NOTE_HEAD_BYTES + name, bytes - NOTE_HEAD_BYTES - name - 8};
+    return WEIR_OK;
+}
+
+int state_load_notes(struct state *state, state_note_fn each, void *ctx, struct weir_err *err)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    int code = WEIR_OK;
+    if (!state->has_notes)
+        return code;
+    int rc = mdb_txn_begin(state->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return lmdb_fail(err, rc, "notes");
+    rc = mdb_cursor_open(txn, state->notes, &cursor);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return lmdb_fail(err, rc, "notes");
+    }
+    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST); rc == 0 && code == WEIR_OK;
+         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        struct weir_err why = {0};
+        struct weir_slice value = {0};
+        char key[SPOOL_NOTE_KEY_BYTES + 1];
+        code = note_get((struct weir_slice){k.mv_data, k.mv_size}, (struct weir_slice){v.mv_data, v.mv_size}, &value,
+                        &why);
+        snprintf(key, sizeof(key), "%.*s", (int)k.mv_size, (const char *)k.mv_data);
+        if (code == WEIR_OK || code == WEIR_E_CORRUPT)
+            code = each(ctx, key, value, code == WEIR_OK ? NULL : why.text, err);
+        else
+            weir_fail(err, code, "%s", why.text);
+    }
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    if (code == WEIR_OK && rc != MDB_NOTFOUND)
+        return lmdb_fail(err, rc, "notes");
+    return code;
+}
+
+uint64_t state_bytes_for_notes(uint64_t bytes)
+{
+    return STATE_BYTES + (bytes > STATE_NOTES_INCLUDED ? (bytes - STATE_NOTES_INCLUDED) * STATE_NOTES_FACTOR : 0);
+}
+
+int state_missing(struct state *state, uint64_t file_bytes, uint64_t *out, struct weir_err *err)
+{
+    int fd;
+    struct stat st;
+    int rc = mdb_env_get_fd(state->env, &fd);
+    if (rc == 0 && fstat(fd, &st) != 0)
+        rc = errno;
+    if (rc != 0)
+        return lmdb_fail(err, rc, "state.mdb");
+    *out = (uint64_t)st.st_size < file_bytes ? file_bytes - (uint64_t)st.st_size : 0;
+    return WEIR_OK;
+}
+
+int state_reserve(struct state *state, uint64_t file_bytes, struct weir_err *err)
+{
+    int fd;
+    int rc = mdb_env_get_fd(state->env, &fd);
+    do {
+        rc = rc == 0 || rc == EINTR ? posix_fallocate(fd, 0, (off_t)file_bytes) : rc;
+    } while (rc == EINTR);
+    return rc == 0 ? WEIR_OK : lmdb_fail(err, rc, "state.mdb: room for notes");
+}
+
+static void put_note(struct lmdb_txn *t, struct state *state, const struct state_note *note)
+{
+    size_t name = strlen(note->key);
+    struct weir_slice key = {(const uint8_t *)note->key, name};
+    MDB_val k = {name, (void *)(uintptr_t)note->key};
+    if (note->removed) {
+        if (t->rc == 0 && state->has_notes) {
+            int rc = mdb_del(t->txn, state->notes, &k, NULL);
+            t->rc = rc == MDB_NOTFOUND ? 0 : rc;
+        }
+        return;
+    }
+    if (t->rc == 0 && !state->has_notes) {
+        t->rc = mdb_dbi_open(t->txn, "notes", MDB_CREATE, &state->notes);
+        state->has_notes = t->rc == 0;
+    }
+    uint8_t record[NOTE_HEAD_BYTES + SPOOL_NOTE_KEY_BYTES + SPOOL_NOTE_VALUE_BYTES + 8];
+    uint32_t bytes = (uint32_t)(NOTE_HEAD_BYTES + name + note->value.len + 8);
+    record_begin(record, "WNOT", bytes);
+    weir_put_u16(record + 12, (uint16_t)name);
+    weir_put_u16(record + 14, 0);
+    memcpy(record + NOTE_HEAD_BYTES, note->key, name);
+    if (note->value.len > 0)
+        memcpy(record + NOTE_HEAD_BYTES + name, note->value.data, note->value.len);
+    record_seal(record, bytes);
+    lmdb_put(t, state->notes, key, (struct weir_slice){record, bytes}, 0);
 }
 
 int state_save(struct state *state, const struct state_record *record, const struct lane_record *const *lanes, size_t n,
@@ -269,6 +388,8 @@ int state_save(struct state *state, const struct state_record *record, const str
         uint32_t bytes = lane_put(value, lanes[i]);
         lmdb_put(&t, state->lanes, (struct weir_slice){key, 1 + name}, (struct weir_slice){value, bytes}, 0);
     }
+    for (size_t i = 0; i < record->notes_n; i++)
+        put_note(&t, state, &record->notes[i]);
     int rc = lmdb_commit(&t);
     return rc == 0 ? WEIR_OK : lmdb_fail(err, rc, "commit state");
 }

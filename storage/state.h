@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // state.mdb: where every lane stands and its ledger, in one transaction each time. A few pages, allocated when it is made, so that a
-// full disk cannot stop deliveries from being recorded. Private to storage.
+// full disk cannot stop deliveries from being recorded; and the notes, in the same transaction. Private to storage.
 #ifndef WEIR_STORAGE_STATE_H
 #define WEIR_STORAGE_STATE_H
 
@@ -13,6 +13,16 @@
 #define STATE_LANES_MAX                                                                                                \
     192u // 32 upstreams of 4 signals, and as many of a former configuration as fit: with every interval used, more than half of STATE_BYTES
 #define STATE_UPSTREAM_BYTES 255u // of a name
+// Notes take up to twice their bytes in pages, and a commit that writes all of them anew needs that three times over, like that of the
+// lanes: so much room is allocated before one is taken. The first bytes of notes find it in STATE_BYTES.
+#define STATE_NOTES_INCLUDED (64u * 1024u)
+#define STATE_NOTES_FACTOR   6u
+
+struct state_note {
+    const char *key;
+    struct weir_slice value;
+    bool removed; // from the file
+};
 
 struct lane_record {
     enum weir_signal signal;
@@ -32,6 +42,8 @@ struct state_record {
     uint8_t instance[16]; // UUID, version 4, made with the state
     uint64_t next_block;  // at least: numbers below it have been used
     struct spool_counts counts;
+    const struct state_note *notes; // to be saved with it; state_load leaves none here
+    size_t notes_n;
 };
 
 void state_instance_format(const uint8_t uuid[16], char out[37]);
@@ -47,6 +59,16 @@ void state_close(struct state *state);
 // Calls `each` for every lane; a code other than WEIR_OK from it ends the walk and is returned.
 typedef int (*state_lane_fn)(void *ctx, const struct lane_record *lane, struct weir_err *err);
 int state_load(struct state *state, struct state_record *out, state_lane_fn each, void *ctx, struct weir_err *err);
+// The same for the notes, in order of their keys. `damage` NULL: it is whole; else why not, and the value is empty (and the key that of the
+// file, cut at its first 0). WEIR_E_FORMAT: a newer version wrote one.
+typedef int (*state_note_fn)(void *ctx, const char *key, struct weir_slice value, const char *damage,
+                             struct weir_err *err);
+int state_load_notes(struct state *state, state_note_fn each, void *ctx, struct weir_err *err);
+// How long the file must be so that notes of that many bytes, keys included, can always be saved; how much of that is not allocated yet; and
+// allocating it. WEIR_E_FULL, WEIR_E_IO.
+uint64_t state_bytes_for_notes(uint64_t bytes);
+int state_missing(struct state *state, uint64_t file_bytes, uint64_t *out, struct weir_err *err);
+int state_reserve(struct state *state, uint64_t file_bytes, struct weir_err *err);
 // One durable transaction. After a failure the state must be closed and opened again.
 int state_save(struct state *state, const struct state_record *record, const struct lane_record *const *lanes, size_t n,
                struct weir_err *err);

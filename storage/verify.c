@@ -41,6 +41,9 @@ static const struct verify_rule rules[] = {
     {"W305", VERIFY_DAMAGE, "a lane's interval names blocks that there never were", "report it"},
     {"W306", VERIFY_DAMAGE, "the state's counts do not agree with those of the blocks",
      "the ledger may be wrong by the difference: report it"},
+    {"W307", VERIFY_DAMAGE, "a note in state.mdb is damaged",
+     "the relay forgets it when it starts: look whether an upstream was paused, or weir was draining, and say it "
+     "again"},
     {"W401", VERIFY_DAMAGE, "deadletter.mdb is damaged",
      "weir spool salvage saves the letters that are whole; the relay sets the file aside"},
     {"W402", VERIFY_DAMAGE, "a dead letter is damaged", "it is lost; weir spool salvage leaves it out"},

@@ -125,6 +125,9 @@ int verify_state(struct verify *v, struct weir_err *err)
         return code;
     if (code == WEIR_OK && memcmp(&counts, &inspect->state.counts, sizeof(counts)) != 0)
         verify_report(v, "W306", f, SIZE_MAX, "before block %llu", (unsigned long long)inspect->state.next_block);
+    for (size_t i = 0; i < inspect->notes_n; i++)
+        if (inspect->notes[i].damage != NULL)
+            verify_report(v, "W307", f, SIZE_MAX, "%s: %s", inspect->notes[i].key, inspect->notes[i].damage);
     return check_lanes(v, err);
 }
 

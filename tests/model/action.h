@@ -28,6 +28,7 @@ enum action_kind {
     ACTION_REPLAY,
     ACTION_FIND,
     ACTION_IDLE,
+    ACTION_NOTE,
     ACTION_KINDS
 };
 

@@ -153,7 +153,7 @@ bool rig_lanes_match(struct rig *rig, bool opened, char *why, size_t cap)
         if (!lane_matches(rig, i, &seen, why, cap))
             return false;
     }
-    return true;
+    return rig_notes_match(rig, why, cap);
 }
 
 static void compare_letters(struct rig *rig, const struct spool_stats *stats)

@@ -10,6 +10,7 @@
 #define MODEL_UPSTREAMS 3u
 #define MODEL_LANES     (MODEL_UPSTREAMS * WEIR_SIGNALS)
 #define MODEL_LETTERS   64u
+#define MODEL_NOTES     8u
 
 struct model_block {
     enum weir_signal signal;
@@ -28,6 +29,7 @@ struct model_lane {
 struct model_ledger {
     unsigned n; // blocks there were
     struct model_lane lanes[MODEL_LANES];
+    unsigned notes[MODEL_NOTES]; // version of the value; 0: not there
 };
 
 struct model_letter {

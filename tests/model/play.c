@@ -358,6 +358,7 @@ static void play_crash(struct rig *rig, const unsigned *arg)
         play_append(rig, large, true);
         break;
     case 2:
+        rig_play_note(rig, (const unsigned[]){arg[3], arg[3] / 2, arg[0]});
         play_deliver(rig, (const unsigned[]){arg[0], 3, 0, 0});
         play_sync(rig);
         break;
@@ -435,6 +436,9 @@ void rig_play(struct rig *rig, const struct action *a)
         break;
     case ACTION_FIND:
         rig_play_find(rig, a->arg);
+        break;
+    case ACTION_NOTE:
+        rig_play_note(rig, a->arg);
         break;
     case ACTION_IDLE:
         rig_wait_removed(rig);

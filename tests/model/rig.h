@@ -37,7 +37,8 @@ struct rig {
     struct spool_options options;
     char directory[256];
     struct rig_view views[RIG_VIEWS];
-    uint64_t seeds;                       // handed out
+    uint64_t seeds; // handed out
+    uint64_t note_versions;
     bool faults;                          // something is broken just now
     struct model_block flying[RIG_CHAIN]; // handed over and not acknowledged when the crash came
     size_t flying_n;
@@ -90,6 +91,10 @@ void rig_play_find(struct rig *rig, const unsigned *arg);
 void rig_note_needed(struct rig *rig);
 // Until nothing is left that age or want of room makes go: what goes next is then the next action's doing.
 void rig_wait_quiet(struct rig *rig);
+
+// --- notes.c
+void rig_play_note(struct rig *rig, const unsigned *arg);
+bool rig_notes_match(struct rig *rig, char *why, size_t cap);
 
 // --- play.c
 void rig_play(struct rig *rig, const struct action *action);

@@ -76,6 +76,7 @@ struct seeds {
     bool acked[FAULTS_SEEDS], delivered[FAULTS_SEEDS], for_good[FAULTS_SEEDS], found[FAULTS_SEEDS];
     uint64_t number[FAULTS_SEEDS]; // at which a seed was seen
     unsigned letters;              // dead letters that were acknowledged
+    bool noted;                    // a note "life" is durable, its first byte 1 or 2
 };
 
 static enum weir_signal seeds_signal(uint64_t seed)
@@ -196,6 +197,11 @@ static void seeds_verify(const char *dir, struct seeds *seeds)
     struct spool_stats stats;
     spool_stats_get(spool, &stats);
     cr_assert_geq(stats.dead_letter_requests, seeds->letters);
+    struct weir_buf note = {0};
+    bool there = spool_note_get(spool, "life", &note, NULL) == WEIR_OK;
+    cr_assert(there || !seeds->noted, "a note was durable and is not there");
+    cr_assert(!there || (note.len == 3000 && (note.data[0] == 1 || note.data[0] == 2)));
+    weir_buf_free(&note);
     for (unsigned i = 0; i < seeds->n; i++) {
         cr_assert(!seeds->acked[i] || seeds->found[i] || seeds->delivered[i],
                   "block %u was acknowledged and is not there", i);

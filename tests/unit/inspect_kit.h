@@ -10,6 +10,12 @@
 
 #define KIT_BLOCKS 60u // 40 KB each, signals in turn, in segments of 1 MiB; `a` has the first 10 of traces
 
+// In every spool that kit_make makes.
+static const struct {
+    const char *key;
+    struct weir_slice value;
+} kit_notes[] = {{"paused/a", {(const uint8_t *)"", 0}}, {"origin/7", {(const uint8_t *)"some that is known", 18}}};
+
 // Lanes a/traces, a/metrics, b/traces, b/logs; a has delivered ten blocks of traces; two dead letters. Stats of the lanes in `stats` (may be NULL).
 static const struct {
     const char *upstream;
@@ -42,6 +48,8 @@ __attribute__((unused)) static void kit_make(const char *dir, struct spool_lane_
     }
     for (size_t i = 0; i < 4 && stats != NULL; i++)
         stats[i] = kit_ledger(lanes[i]);
+    for (size_t i = 0; i < 2; i++)
+        cr_assert_eq(spool_note_put(spool, kit_notes[i].key, kit_notes[i].value, false, NULL), WEIR_OK);
     spool_close(spool);
 }
 

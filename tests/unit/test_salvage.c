@@ -34,6 +34,30 @@ static uint64_t accepted_of(enum weir_signal signal)
     return items;
 }
 
+static bool plan_has_state(const char *dir)
+{
+    struct inspect *inspect = kit_inspect(dir);
+    struct inspect_state state;
+    inspect_state(inspect, &state);
+    inspect_close(inspect);
+    return state.code == WEIR_OK;
+}
+
+static void expect_notes(const char *dir)
+{
+    struct inspect *inspect = kit_inspect(dir);
+    const struct inspect_note *notes;
+    cr_assert_eq(inspect_notes(inspect, &notes), 2);
+    for (size_t i = 0; i < 2; i++) { // by key: the other way round
+        cr_assert_null(notes[i].damage);
+        cr_assert_str_eq(notes[i].key, kit_notes[1 - i].key);
+        cr_assert_eq(notes[i].value.len, kit_notes[1 - i].value.len);
+        cr_assert(notes[i].value.len == 0 ||
+                  memcmp(notes[i].value.data, kit_notes[1 - i].value.data, notes[i].value.len) == 0);
+    }
+    inspect_close(inspect);
+}
+
 static struct salvage_plan *plan_of(struct inspect *inspect)
 {
     struct salvage_plan *plan;
@@ -74,6 +98,8 @@ static char *salvage(const char *dir, struct salvage_lane lanes[4], struct salva
     salvage_plan_free(plan);
     inspect_close(inspect);
     cr_assert_eq(kit_fingerprint(dir), before, "the old spool was written to");
+    if (plan_has_state(dir))
+        expect_notes(to);
     cr_assert_eq(kit_files(to, ".unfinished", NULL, 0), 0);
     return to;
 }

@@ -76,6 +76,18 @@ static void bury(struct spool *spool, struct seeds *seeds, uint64_t block)
     cr_assert(code == WEIR_OK || err.text[0] != '\0');
 }
 
+// A note that says how far the settlements before it go: it is durable with them. What was put and is durable is never gone.
+static void note(struct spool *spool, struct seeds *seeds, uint64_t name)
+{
+    struct weir_err err = {0};
+    uint8_t value[3000] = {(uint8_t)name};
+    int code;
+    FAULTS_IN(code = spool_note_put(spool, "life", (struct weir_slice){value, sizeof(value)}, name == 1, &err));
+    cr_assert(code == WEIR_OK || err.text[0] != '\0');
+    if (code == WEIR_OK && name == 1)
+        seeds->noted = true;
+}
+
 // Part of a life: appends past a segment's end, delivers, buries, syncs. `name`: of its dead letter.
 static void live(const char *dir, struct seeds *seeds, unsigned blocks, uint64_t name)
 {
@@ -88,6 +100,7 @@ static void live(const char *dir, struct seeds *seeds, unsigned blocks, uint64_t
         if (i == 2) {
             seeds_deliver(spool, traces, WEIR_TRACES, 3, seeds);
             bury(spool, seeds, name);
+            note(spool, seeds, name);
             seeds_sync(spool, seeds);
         }
         cr_assert_leq(kit_ledger(traces).evicted, seeds_unsure_items(seeds, WEIR_TRACES));

@@ -302,8 +302,14 @@ Test(stored_spool, drains_to_the_last_item_and_goes_on)
     cr_assert_eq(kit_ledger(lanes[n]).pending, 0);
     cr_assert_eq(kit_append(spool, WEIR_METRICS, 7, 1000), WEIR_OK);
     cr_assert_eq(kit_ledger(lanes[n]).pending, kit_items(7));
+    struct weir_buf note = {0}; // there was no place for notes in it
+    cr_assert_eq(spool_note_get(spool, "k", &note, NULL), WEIR_E_NOT_FOUND);
+    cr_assert_eq(spool_note_put(spool, "k", (struct weir_slice){(const uint8_t *)"v", 1}, true, NULL), WEIR_OK);
     spool_close(spool);
     spool = stored_open(&s, NULL);
+    cr_assert_eq(spool_note_get(spool, "k", &note, NULL), WEIR_OK);
+    cr_assert(note.len == 1 && note.data[0] == 'v');
+    weir_buf_free(&note);
     cr_assert_eq(kit_ledger(kit_lane(spool, "gone", WEIR_METRICS, SPOOL_START_NOW)).pending, kit_items(7));
     cr_assert_eq(kit_ledger(kit_lane(spool, "central", WEIR_LOGS, SPOOL_START_NOW)).pending, 0);
     spool_close(spool);

@@ -258,6 +258,18 @@ static int change_state(const char *dir, void (*change)(struct state_record *sta
     return WEIR_OK;
 }
 
+static void flip_note(const char *dir)
+{
+    size_t len;
+    const char *path = kit_path(dir, "state.mdb");
+    uint8_t *data = kit_read_file(path, &len), *at = memmem(data, len, "that is known", 13);
+    cr_assert_not_null(at);
+    for (; at != NULL; at = memmem(at + 1, len - (size_t)(at + 1 - data), "that is known", 13))
+        *at = 'T';
+    kit_write_file(path, data, len);
+    free(data);
+}
+
 static void flip_letters_tree(const char *dir)
 {
     size_t len;
@@ -308,8 +320,8 @@ static const struct {
     {"W301", no_state, "", true},           {"W302", short_state, "", true},
     {"W303", wrong_ledger, "", true},       {"W304", wrong_mark, "", true},
     {"W305", wrong_interval, "W303", true}, {"W306", wrong_state_counts, "W206", true},
-    {"W401", flip_letters_tree, "", true},  {"W402", flip_letter, "", true},
-    {"W403", wrong_totals, "", true},
+    {"W307", flip_note, "", true},          {"W401", flip_letters_tree, "", true},
+    {"W402", flip_letter, "", true},        {"W403", wrong_totals, "", true},
 };
 
 Test(verify, a_sound_spool)
