@@ -83,6 +83,7 @@ struct config_upstream {
     uint64_t max_request_size_bytes; // raw, of one export
     uint32_t max_in_flight;          // relaxed lanes; strict ones have 1
     enum config_order order[WEIR_SIGNALS];
+    uint32_t fresh_share; // of new data while a relaxed lane's backlog drains, in thousandths
     struct {
         uint64_t initial_ms, max_ms;
     } retry;
@@ -181,6 +182,7 @@ int config_size_parse(const char *text, uint64_t *bytes, struct weir_err *err);
 // As short as it reads back exactly: "1m30s", "10GiB", "20MB", "1000001B".
 const char *config_duration_format(uint64_t ms, char out[CONFIG_NUMBER_TEXT]);
 const char *config_size_format(uint64_t bytes, char out[CONFIG_NUMBER_TEXT]);
+const char *config_share_format(uint32_t thousandths, char out[CONFIG_NUMBER_TEXT]); // "0.25"
 
 // --- printing ----------------------------------------------------------------------------------------------------------
 

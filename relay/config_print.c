@@ -105,6 +105,9 @@ static void print_value(FILE *out, const struct config_row *row, const void *fie
     case CONFIG_INT:
         fprintf(out, " %" PRIu32, *(const uint32_t *)field);
         break;
+    case CONFIG_SHARE:
+        fprintf(out, " %s", config_share_format(*(const uint32_t *)field, text));
+        break;
     case CONFIG_ENUM:
         print_choice(out, row->choices[*(const unsigned *)field]);
         break;

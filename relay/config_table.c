@@ -30,8 +30,8 @@
 // clang-format on
 #define ORDER_HELP(signal) "strict: one export at a time, oldest first, or relaxed; for " signal
 
-const char *const config_type_names[] = {"text", "address", "bool", "duration", "size", "int",
-                                         "enum", "list",    "map",  "text",     "list", "list"};
+const char *const config_type_names[] = {"text", "address", "bool", "duration", "size", "int",  "enum",
+                                         "list", "map",     "text", "list",     "list", "share"};
 
 static const char *const utf8s[] = {"refuse", "pass", NULL};
 static const char *const protocols[] = {"auto", "grpc", "http/protobuf", NULL};
@@ -130,6 +130,8 @@ const struct config_row config_rows[] = {
     {UPSTREAM("order.metrics", ENUM, order[WEIR_METRICS]), "strict", 0, 0, orders, ORDER_HELP("metrics")},
     {UPSTREAM("order.logs", ENUM, order[WEIR_LOGS]), "relaxed", 0, 0, orders, ORDER_HELP("logs")},
     {UPSTREAM("order.profiles", ENUM, order[WEIR_PROFILES]), "relaxed", 0, 0, orders, ORDER_HELP("profiles")},
+    {UPSTREAM("fresh_share", SHARE, fresh_share), "0.5", 0, 1000, NULL,
+     "of what a relaxed lane sends while its backlog drains: so much is the newest data, the rest the oldest"},
     {UPSTREAM("retry.initial", DURATION, retry.initial_ms), "1s", 10, H, NULL,
      "wait after the first failure; it grows from there, with jitter"},
     {UPSTREAM("retry.max", DURATION, retry.max_ms), "30s", 10, 24 * H, NULL,

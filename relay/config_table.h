@@ -20,6 +20,7 @@ enum config_type {
     CONFIG_URLS,     // char *, joined by commas; in YAML one, or a list
     CONFIG_NAMES,    // struct config_names: names of headers; in YAML a list
     CONFIG_ORIGINS,  // struct config_names: origins of web pages; in YAML a list
+    CONFIG_SHARE,    // uint32_t, thousandths; written 0 to 1, with up to three digits behind the point
 };
 
 struct config_row {
@@ -27,14 +28,14 @@ struct config_row {
     enum config_type type;
     size_t offset;              // in struct config, or in struct config_upstream
     const char *def;            // as one would write it; NULL: required
-    uint64_t min, max;          // of DURATION (ms), SIZE (bytes), INT; of TEXT and LISTEN: characters
+    uint64_t min, max;          // of DURATION (ms), SIZE (bytes), INT, SHARE; of TEXT and LISTEN: characters
     const char *const *choices; // of ENUM and FLAGS, ended by NULL
     const char *help;           // one line
 };
 #define CONFIG_UPSTREAM "upstreams[]."
 
 extern const struct config_row config_rows[];
-#define CONFIG_ROWS 66
+#define CONFIG_ROWS 67
 extern const char *const config_type_names[]; // "text", "duration", …
 
 // Row of that full key ("upstreams[].retry.max"), or NULL.

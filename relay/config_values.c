@@ -127,12 +127,24 @@ const char *config_size_format(uint64_t bytes, char out[CONFIG_NUMBER_TEXT])
     return out;
 }
 
+const char *config_share_format(uint32_t thousandths, char out[CONFIG_NUMBER_TEXT])
+{
+    int len = snprintf(out, CONFIG_NUMBER_TEXT, "%" PRIu32 ".%03" PRIu32, thousandths / 1000, thousandths % 1000);
+    while (out[len - 1] == '0')
+        out[--len] = '\0';
+    if (out[len - 1] == '.')
+        out[--len] = '\0';
+    return out;
+}
+
 static void number_format(const struct config_row *row, uint64_t value, char out[CONFIG_NUMBER_TEXT])
 {
     if (row->type == CONFIG_DURATION)
         config_duration_format(value, out);
     else if (row->type == CONFIG_SIZE)
         config_size_format(value, out);
+    else if (row->type == CONFIG_SHARE)
+        config_share_format((uint32_t)value, out);
     else
         snprintf(out, CONFIG_NUMBER_TEXT, "%" PRIu64, value);
 }
@@ -142,7 +154,8 @@ const char *config_row_bounds(const struct config_row *row, char *out, size_t ou
     char min[CONFIG_NUMBER_TEXT], max[CONFIG_NUMBER_TEXT];
     assert(out_size > 0);
     out[0] = '\0';
-    if (row->type != CONFIG_DURATION && row->type != CONFIG_SIZE && row->type != CONFIG_INT)
+    if (row->type != CONFIG_DURATION && row->type != CONFIG_SIZE && row->type != CONFIG_INT &&
+        row->type != CONFIG_SHARE)
         return out;
     number_format(row, row->min, min);
     number_format(row, row->max, max);
@@ -208,6 +221,22 @@ static int bool_parse(const struct config_row *row, void *field, const char *tex
     return WEIR_OK;
 }
 
+static int share_parse(const char *text, uint64_t *thousandths, struct weir_err *err)
+{
+    const char *p = text;
+    if (!read_number(&p, thousandths) || __builtin_mul_overflow(*thousandths, 1000, thousandths))
+        return weir_fail(err, WEIR_E_INVALID, SHOWN " is not a share, such as 0, 0.25 or 1", text);
+    if (*p == '.' && p[1] != '\0') {
+        p++;
+        for (uint64_t digit = 100; digit > 0 && *p >= '0' && *p <= '9'; digit /= 10)
+            *thousandths += digit * (uint64_t)(*p++ - '0');
+    }
+    return *p == '\0'
+               ? WEIR_OK
+               : weir_fail(err, WEIR_E_INVALID,
+                           SHOWN " is not a share with at most three digits behind the point, such as 0.25", text);
+}
+
 static int number_parse(const struct config_row *row, void *field, const char *text, struct weir_err *err)
 {
     uint64_t value;
@@ -217,6 +246,8 @@ static int number_parse(const struct config_row *row, void *field, const char *t
         result = config_duration_parse(text, &value, err);
     else if (row->type == CONFIG_SIZE)
         result = config_size_parse(text, &value, err);
+    else if (row->type == CONFIG_SHARE)
+        result = share_parse(text, &value, err);
     else if (text[0] == '\0' || text[strspn(text, "0123456789")] != '\0')
         result = weir_fail(err, WEIR_E_INVALID, SHOWN " is not a whole number", text);
     else if (!read_number(&p, &value))
@@ -228,7 +259,7 @@ static int number_parse(const struct config_row *row, void *field, const char *t
         return weir_fail(err, WEIR_E_INVALID, "%.60s is out of range (%s)", text,
                          config_row_bounds(row, bounds, sizeof(bounds)));
     }
-    if (row->type == CONFIG_INT)
+    if (row->type == CONFIG_INT || row->type == CONFIG_SHARE)
         *(uint32_t *)field = (uint32_t)value;
     else
         *(uint64_t *)field = value;
@@ -349,6 +380,7 @@ int config_value_parse(const struct config_row *row, void *field, const char *te
         [CONFIG_DURATION] = number_parse, [CONFIG_SIZE] = number_parse, [CONFIG_INT] = number_parse,
         [CONFIG_ENUM] = enum_parse,       [CONFIG_FLAGS] = flags_parse, [CONFIG_MAP] = map_parse,
         [CONFIG_URLS] = text_parse,       [CONFIG_NAMES] = names_parse, [CONFIG_ORIGINS] = names_parse,
+        [CONFIG_SHARE] = number_parse,
     };
     assert((size_t)row->type < WEIR_COUNT(parsers));
     return parsers[row->type](row, field, text, err);

@@ -86,7 +86,7 @@ static void *worker(void *arg)
     while (!atomic_load(&replay->stop)) {
         if (atomic_exchange(&replay->woken, false))
             for (int i = 0; i < WEIR_SIGNALS; i++)
-                replay->lanes[i].dry = false;
+                replay->lanes[i].dry = replay->lanes[i].fresh.dry = false;
         if (atomic_exchange(&replay->look_again, false))
             for (int i = 0; i < WEIR_SIGNALS; i++)
                 replay->lanes[i].look_again = true;

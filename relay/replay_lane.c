@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A lane: which blocks come next, and what a verdict does to them.
+// A lane: when it sends, and what a verdict does to its blocks.
 //
-// `todo` is what the spool's lane holds less what is under way. Blocks are taken from its front, so that the oldest go first; what is not
+// `todo` is what the spool's lane holds less what is under way. Blocks are taken from it (replay_take.c), the oldest first; what is not
 // delivered is put back and comes next again. Only a verdict takes blocks out of the spool's lane (settle), so a crash repeats what was
 // under way and skips nothing.
 #include "relay/replay_priv.h"
 
 #include "relay/log.h"
-
-#define BEHIND_NS      (2ull * 1000000000) // data older than this is a backlog
-#define JOIN_READS_MAX EXPORT_BLOCKS_MAX
 
 static void fill_todo(struct replay_lane *lane)
 {
@@ -18,7 +15,7 @@ static void fill_todo(struct replay_lane *lane)
     lane->todo.count = count < TODO_INTERVALS_MAX ? count : TODO_INTERVALS_MAX;
     // What was refused lies ahead of older data now, which was not.
     if (count > 0 && lane->todo.at[0].first < front)
-        lane->single_until = lane->split_until = 0;
+        memset(lane->cursors, 0, sizeof(lane->cursors));
 }
 
 int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *err)
@@ -47,10 +44,8 @@ int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *e
 void lane_put_back(struct replay_lane *lane, uint64_t first, uint64_t end)
 {
     todo_put_back(&lane->todo, first, end);
-    lane->dry = false;
+    lane->dry = lane->fresh.dry = false;
 }
-
-// --- taking -----------------------------------------------------------------------------------------------------------------
 
 bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns)
 {
@@ -62,136 +57,11 @@ bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns)
     // After a failure one export shows whether it has passed, and the rest waits for it.
     if (replay->backoff.failures > 0)
         return replay->in_flight == 0;
-    bool one = lane->backoff.failures > 0 || replay->upstream->order[lane->signal] == CONFIG_ORDER_STRICT;
+    bool one = lane->backoff.failures > 0 || lane_is_strict(lane);
     return lane->in_flight < (one ? 1 : replay->upstream->max_in_flight);
 }
 
-// A stretch that nobody can read any more: entered in the ledger, and the lane goes on behind it. What was evicted meanwhile is in the ledger
-// already. The spool tells how much it was; here the log says why.
-static void lose(struct replay_lane *lane, uint64_t first, uint64_t end, const struct weir_err *err)
-{
-    uint64_t items = spool_lane_lost(lane->spool_lane, first, end);
-    todo_take(&lane->todo, end);
-    static struct log_limit limit = LOG_LIMIT(10000);
-    if (items > 0)
-        log_event_limited(&limit, LOG_ERROR, "blocks_lost", "stored blocks cannot be read: they are counted as evicted",
-                          LOG_STR("upstream", lane->replay->upstream->name),
-                          LOG_STR("signal", weir_signal_name(lane->signal)), LOG_U64("first_block", first),
-                          LOG_U64("end_block", end), LOG_U64("items", items), LOG_ERR(err));
-}
-
-// Before anything is sent with it.
-static int check_envelope(const struct block_view *view, struct weir_err *err)
-{
-    struct envelope envelope;
-    return view->envelope.len == 0 ? WEIR_OK : envelope_decode(view->envelope, &envelope, err);
-}
-
-// Reads the first block at or behind `from` in the first interval. WEIR_E_AGAIN: none. The lane is kept moving over what is not its own.
-static int read_block(struct replay_lane *lane, uint64_t from, struct block_view *view, struct weir_err *err)
-{
-    uint64_t skip_to = from;
-    uint64_t end = lane->todo.at[0].end;
-    bool at_front = from == lane->todo.at[0].first;
-    int rc = spool_reader_next(lane->replay->reader, lane->signal, from, end, view, &skip_to, err);
-    if (rc == WEIR_OK && (rc = check_envelope(view, err)) != WEIR_OK) {
-        skip_to = view->number + 1;
-        block_view_release(view);
-    }
-    if (!at_front || rc == WEIR_OK)
-        return rc;
-    if (skip_to > end)
-        skip_to = end;
-    if (rc == WEIR_E_AGAIN && skip_to > from) {
-        struct spool_outcome nothing = {0};
-        spool_lane_settle(lane->spool_lane, from, skip_to, &nothing);
-        todo_take(&lane->todo, skip_to);
-    } else if (rc == WEIR_E_CORRUPT && skip_to > from) {
-        lose(lane, from, skip_to, err);
-    }
-    return rc;
-}
-
-static uint64_t join_bytes_max(const struct export *export)
-{
-    uint64_t bytes = export->replay->export_bytes;
-    return export->too_old && bytes > OLD_LETTER_BYTES_MAX ? OLD_LETTER_BYTES_MAX : bytes;
-}
-
-// Whether `view` may travel in one request with what the export holds already.
-static bool joins(const struct export *export, const struct block_view *view)
-{
-    const struct block_view *before = &export->views[export->view_count - 1];
-    if (lane_too_old(export->lane, view) != export->too_old)
-        return false;
-    return export->lane->signal != WEIR_PROFILES && export->raw_bytes + view->raw_bytes <= join_bytes_max(export) &&
-           envelopes_join(before->envelope, view->envelope);
-}
-
-static void take_view(struct export *export, const struct block_view *view)
-{
-    if (export->view_count == 0)
-        export->oldest_received_ns = view->received_first_ns;
-    export->views[export->view_count++] = *view;
-    export->items += view->items;
-    export->raw_bytes += view->raw_bytes;
-    export->end = view->number + 1;
-}
-
-// What comes next in the lane cannot be read, and is not damaged: the lane waits with it. `code`: why.
-static void cannot_read(struct replay_lane *lane, int code, const struct weir_err *err)
-{
-    static struct log_limit limit = LOG_LIMIT(10000);
-    lane->held = code == WEIR_E_FORMAT; // a person must run that version again
-    log_event_limited(
-        &limit, LOG_ERROR, "spool_read_failed",
-        lane->held ? "a newer weir wrote what comes next: it stays in the spool until that version runs here again"
-                   : "cannot read the spool: trying again",
-        LOG_STR("upstream", lane->replay->upstream->name), LOG_STR("signal", weir_signal_name(lane->signal)),
-        LOG_ERR(err));
-    replay_note_here(lane, lane->held ? "newer_format" : "spool_unreadable", err->text);
-    lane_fail_here(lane);
-}
-
-// Fills the export with the next blocks of the lane. False: none.
-static bool take_blocks(struct export *export)
-{
-    struct replay_lane *lane = export->lane;
-    struct block_view view;
-    struct weir_err err = {0};
-    int rc = WEIR_E_AGAIN;
-    while (lane->todo.count > 0) {
-        uint64_t front = lane->todo.at[0].first;
-        rc = read_block(lane, front, &view, &err);
-        if (rc == WEIR_OK || lane->todo.count == 0 || lane->todo.at[0].first == front)
-            break;
-    }
-    if (rc != WEIR_OK || lane->todo.count == 0) {
-        lane->dry = true;
-        if (rc != WEIR_OK && rc != WEIR_E_AGAIN && lane->todo.count > 0) {
-            cannot_read(lane, rc, &err);
-            lane->dry = false;
-        }
-        return false;
-    }
-    export->first = lane->todo.at[0].first;
-    export->too_old = lane_too_old(lane, &view);
-    take_view(export, &view);
-    // A block that was refused is split: it travels alone.
-    while (export->view_count < JOIN_READS_MAX && export->first >= lane->split_until &&
-           export->end >= lane->single_until && export->end < lane->todo.at[0].end &&
-           export->raw_bytes < join_bytes_max(export)) {
-        if (read_block(lane, export->end, &view, &err) != WEIR_OK)
-            break;
-        if (!joins(export, &view)) {
-            block_view_release(&view);
-            break;
-        }
-        take_view(export, &view);
-    }
-    todo_take(&lane->todo, export->end);
-    return true;
-}
+// --- sending -----------------------------------------------------------------------------------------------------------------
 
 // Hands the export's one block over to the lane's split. Whatever happens, the export is spent.
 static bool begin_split(struct export *export)
@@ -208,7 +78,7 @@ static bool begin_split(struct export *export)
         return split_send_next(lane);
     lane_put_back(lane, first, end);
     if (rc == WEIR_E_CORRUPT)
-        lose(lane, first, end, &err);
+        lane_lose(lane, first, end, &err);
     else
         lane_fail_here(lane);
     return true;
@@ -217,9 +87,9 @@ static bool begin_split(struct export *export)
 void lane_damaged(struct replay_lane *lane, const struct export *export, const struct weir_err *err)
 {
     if (export->view_count == 1)
-        lose(lane, export->first, export->end, err);
+        lane_lose(lane, export->first, export->end, err);
     else
-        lane->single_until = export->end; // one by one, to find the damaged one
+        lane->cursors[export->cursor].single_until = export->end; // one by one, to find the damaged one
 }
 
 static bool send_blocks(struct export *export)
@@ -228,7 +98,7 @@ static bool send_blocks(struct export *export)
     struct weir_err err = {0};
     int rc = export_send(export, NULL, &err);
     if (rc == WEIR_OK) {
-        lane->behind = weir_now_unix_ns() > export->oldest_received_ns + BEHIND_NS;
+        lane->behind = lane->fresh.active || weir_now_unix_ns() > export->oldest_received_ns + BEHIND_NS;
         return true;
     }
     lane_put_back(lane, export->first, export->end);
@@ -250,14 +120,12 @@ bool lane_send_next(struct replay_lane *lane)
     if (all_ended && (lane->look_again || lane->todo.count == 0))
         fill_todo(lane);
     lane->look_again = false;
-    bool strict = lane->replay->upstream->order[lane->signal] == CONFIG_ORDER_STRICT;
-    bool front_is_refused = lane->todo.count > 0 && lane->todo.at[0].first < lane->split_until;
-    if (lane->dry || (lane->split.active && (strict || front_is_refused)))
+    if (lane->dry || (lane->split.active && lane_is_strict(lane)))
         return false;
     struct export *export = export_new(lane);
     if (export == NULL)
         return false;
-    if (!take_blocks(export)) {
+    if (!lane_take(export)) {
         export_free(export);
         return false;
     }
@@ -265,8 +133,10 @@ bool lane_send_next(struct replay_lane *lane)
         lane_bury_old(export);
         return true;
     }
+    fresh_sent(&lane->fresh, lane->replay->upstream->fresh_share, export->cursor, export->raw_bytes,
+               lane->replay->export_bytes);
     bool too_large = export->raw_bytes > lane->replay->export_bytes && export->views[0].requests > 1;
-    if (!too_large && export->first >= lane->split_until)
+    if (!too_large && export->first >= lane->cursors[export->cursor].split_until)
         return send_blocks(export);
     if (!lane->split.active)
         return begin_split(export);
@@ -346,7 +216,9 @@ void lane_export_done(struct export *export, const struct verdict *verdict)
         break;
     case VERDICT_SPLIT:
     case VERDICT_REJECT:
-        raise_to(export->view_count > 1 ? &lane->single_until : &lane->split_until, export->end);
+        raise_to(export->view_count > 1 ? &lane->cursors[export->cursor].single_until
+                                        : &lane->cursors[export->cursor].split_until,
+                 export->end);
         lane_recover(lane, export);
         break;
     case VERDICT_DELIVERED:

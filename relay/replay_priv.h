@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the replay worker's parts share: replay.c (life, the worker's turn, what is shown), replay_lane.c (which blocks are next, what a
-// verdict does to them), replay_export.c (one request to the upstream), replay_split.c (a refused block, part by part), replay_old.c (what
+// What the replay worker's parts share: replay.c (life, the worker's turn, what is shown), replay_take.c (which blocks are next), replay_lane.c
+// (when they are sent, what a verdict does to them), replay_export.c (one request to the upstream), replay_split.c (a refused block, part by part), replay_old.c (what
 // is too old to be sent).
 // All of it belongs to the worker's thread but for what `lock` guards.
 #ifndef WEIR_RELAY_REPLAY_PRIV_H
@@ -14,6 +14,7 @@
 #include "relay/backoff.h"
 #include "relay/certificates.h"
 #include "relay/envelope.h"
+#include "relay/fresh.h"
 #include "relay/replay.h"
 #include "relay/todo.h"
 
@@ -21,6 +22,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
+#define BEHIND_NS          (2ull * 1000000000) // data older than this is a backlog
 #define EXPORT_BLOCKS_MAX  64
 #define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + ENVELOPE_HEADERS_MAX + 8)
 #define EXPORT_BYTES_MIN   (64u * 1024) // an export that is not through in time is made smaller, down to this
@@ -35,9 +37,10 @@ struct export
     struct replay_lane *lane;
     struct client_call call;
     uint64_t first, end; // block numbers taken from the lane
-    bool part;           // of lane->split, which keeps the block
-    bool too_old;        // for this upstream: goes to the dead letters
-    bool lane_waits;     // a RETRY is the lane's own failure: it backs off
+    enum fresh_cursor cursor;
+    bool part;       // of lane->split, which keeps the block
+    bool too_old;    // for this upstream: goes to the dead letters
+    bool lane_waits; // a RETRY is the lane's own failure: it backs off
     struct block_view views[EXPORT_BLOCKS_MAX];
     size_t view_count;
     uint64_t items, raw_bytes, wire_bytes;
@@ -77,11 +80,14 @@ struct replay_lane {
     struct spool_lane *spool_lane;
     char *paths[CONFIG_MAX_ENDPOINTS]; // of its exports, to each endpoint: its base path and the signal's
     struct todo todo;
-    uint64_t single_until; // below it, one block an export: something there was refused
-    uint64_t split_until;  // below it, in parts of a block: a single block was refused
-    bool look_again;       // the spool's lane has intervals that `todo` does not know
-    bool dry;              // nothing to read until the next commit
-    bool behind;           // what it sends is older than a moment
+    struct fresh fresh;
+    struct lane_cursor {
+        uint64_t single_until; // below it, one block an export: something there was refused
+        uint64_t split_until;  // below it, in parts of a block: a single block was refused
+    } cursors[FRESH_CURSORS];
+    bool look_again; // the spool's lane has intervals that `todo` does not know
+    bool dry;        // nothing to read until the next commit
+    bool behind;     // what it sends is older than a moment
     uint32_t in_flight;
     bool held;
     bool failure_told;    // in the log, since it last went well
@@ -195,6 +201,14 @@ void lane_damaged(struct replay_lane *lane, const struct export *export, const s
 void lane_recover(struct replay_lane *lane, const struct export *export);
 // An export of whole blocks has ended.
 void lane_export_done(struct export *export, const struct verdict *verdict);
+
+// replay_take.c -------------------------------------------------------------------------------------------------------------
+bool lane_is_strict(const struct replay_lane *lane); // one export at a time, oldest first
+// Fills the export with the blocks that come next. False: there is nothing to send now.
+bool lane_take(struct export *export);
+// A stretch that nobody can read any more: entered in the ledger, and the lane goes on behind it. What was evicted meanwhile is in the ledger
+// already. The spool tells how much it was; here the log says why.
+void lane_lose(struct replay_lane *lane, uint64_t first, uint64_t end, const struct weir_err *err);
 
 // replay_export.c -------------------------------------------------------------------------------------------------------------
 struct export *export_new(struct replay_lane *lane); // NULL: out of memory

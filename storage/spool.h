@@ -124,6 +124,9 @@ struct spool_interval {
 // Copies up to `max` intervals, ascending; returns how many there are. Any thread.
 size_t spool_lane_intervals(struct spool_lane *lane, struct spool_interval *out, size_t max);
 
+// Blocks with a lower number are committed, those to come have this one or a higher one. Any thread, one atomic read.
+uint64_t spool_next_block(const struct spool *spool);
+
 // How `items` of settled blocks ended; the sum is what the settled blocks of this lane's signal hold.
 struct spool_outcome {
     uint64_t delivered;

@@ -21,6 +21,11 @@ void histogram_add(struct spool_histogram *histogram, double value)
     histogram->count++;
 }
 
+uint64_t spool_next_block(const struct spool *spool)
+{
+    return atomic_load(&spool->next_block);
+}
+
 void spool_stats_get(struct spool *spool, struct spool_stats *out)
 {
     memset(out, 0, sizeof(*out));

@@ -87,6 +87,8 @@ Test(yaml, each_error_names_place_key_and_cure)
         {UP "receiver: {workers: 65}", "t.yaml:2:21: receiver.workers: 65 is out of range (1 to 64)\n"},
         {UP "receiver: {workers: 99999999999999999999999}",
          "t.yaml:2:21: receiver.workers: 99999999999999999999999 is out of range (1 to 64)\n"},
+        {"upstreams: [{name: a, endpoint: 'http://a', fresh_share: 1.5}]\n",
+         "t.yaml:1:58: upstreams[0].fresh_share: 1.5 is out of range (0 to 1)\n"},
         {UP "receiver: {workers: two}", "t.yaml:2:21: receiver.workers: 'two' is not a whole number\n"},
         {UP "receiver: {max_request_size: 2GiB}",
          "t.yaml:2:30: receiver.max_request_size: 2GiB is out of range (1KiB to 1GiB)\n"},
@@ -347,7 +349,7 @@ Test(yaml, fills_the_struct)
         "  headers: {X-B: '${env:NOT:-2}', x-a: '1'}\n  tls: &tls {ca_file: /ca, min_version: 1.3}\n"
         "  order: {traces: strict, metrics: relaxed}\n  retry: {initial: 10ms, max: 1d}\n  start: oldest\n  "
         "max_data_age: 2h\n"
-        "- {name: b, endpoint: 'http://c:4317', protocol: http/protobuf, max_in_flight: 64, headers: }\n"
+        "- {name: b, endpoint: 'http://c:4317', protocol: http/protobuf, max_in_flight: 64, headers: , fresh_share: 0.25}\n"
         "- {name: c, endpoint: 'grpcs://c', tls: *tls}\n"
         "admin: {token_file: /run/token}\nlog: {level: warn, format: json}\n",
         &config);
@@ -391,6 +393,8 @@ Test(yaml, fills_the_struct)
     cr_assert_eq(b->order[WEIR_METRICS], CONFIG_ORDER_STRICT);
     cr_assert_eq(b->timeout_ms, 10000);
     cr_assert_eq(b->max_in_flight, 64);
+    cr_assert_eq(b->fresh_share, 250);
+    cr_assert_eq(c->fresh_share, 500);
     cr_assert_str_eq(c->tls.ca_file, "/ca");
     cr_assert_str_eq(config.admin.endpoint, "127.0.0.1:9464");
     cr_assert_eq(config.log.level, LOG_WARN);

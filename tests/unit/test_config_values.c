@@ -98,6 +98,44 @@ Test(size, reads_and_writes_back)
     }
 }
 
+Test(config_values, shares_are_read_as_thousandths_and_written_back)
+{
+    static const struct {
+        const char *text;
+        uint32_t thousandths;
+        const char *back; // NULL: refused
+    } rows[] = {
+        {"0", 0, "0"},
+        {"1", 1000, "1"},
+        {"0.5", 500, "0.5"},
+        {"0.125", 125, "0.125"},
+        {"0.050", 50, "0.05"},
+        {"1.000", 1000, "1"},
+        {"0.001", 1, "0.001"},
+        {"1.001", 0, NULL},
+        {"2", 0, NULL},
+        {"-0.5", 0, NULL},
+        {"0.", 0, NULL},
+        {".5", 0, NULL},
+        {"0.1234", 0, NULL},
+        {"50%", 0, NULL},
+        {"", 0, NULL},
+        {"0,5", 0, NULL},
+        {"99999999999999999999", 0, NULL},
+        {"18446744073709551", 0, NULL},
+    };
+    const struct config_row *row = config_row_find("upstreams[].fresh_share");
+    for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
+        uint32_t thousandths = 7;
+        char back[CONFIG_NUMBER_TEXT];
+        int rc = config_value_parse(row, &thousandths, rows[i].text, NULL);
+        cr_assert_eq(rc, rows[i].back != NULL ? WEIR_OK : WEIR_E_INVALID, "%s", rows[i].text);
+        cr_assert_eq(thousandths, rows[i].back != NULL ? rows[i].thousandths : 7, "%s", rows[i].text);
+        if (rows[i].back != NULL)
+            assert_text(config_share_format(thousandths, back), rows[i].back, rows[i].text);
+    }
+}
+
 Test(size, refuses)
 {
     static const struct {

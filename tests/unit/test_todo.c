@@ -29,16 +29,39 @@ Test(todo, takes_and_puts_back_like_a_set)
         for (int step = 0; step < 200; step++) {
             random = random * 1664525 + 1013904223;
             uint32_t a = (random >> 8) % 12 + 1, b = (random >> 20) % (NUMBERS - 12);
-            if ((random & 3) != 0 && todo.count > 0) {
+            if ((random & 3) == 1 && todo.count > 0) { // off the front
                 uint64_t first = todo.at[0].first, end = first + a < todo.at[0].end ? first + a : todo.at[0].end;
-                todo_take(&todo, end);
+                todo_take(&todo, first, end);
                 memset(bits + first, false, end - first);
+            } else if ((random & 3) != 0) { // anywhere
+                todo_take(&todo, b, b + a);
+                memset(bits + b, false, a);
             } else {
                 todo_put_back(&todo, b, b + a);
                 memset(bits + b, true, a);
             }
             compare(&todo, bits);
         }
+    }
+}
+
+Test(todo, finds_the_first_stretch_between_two_numbers)
+{
+    const struct todo todo = {.at = {{10, 20}, {30, 40}, {50, SPOOL_END}}, .count = 3};
+    static const struct {
+        uint64_t from, to;
+        bool found;
+        struct spool_interval stretch;
+    } cases[] = {
+        {0, SPOOL_END, true, {10, 20}},         {0, 15, true, {10, 15}},  {0, 10, false, {0, 0}},
+        {12, SPOOL_END, true, {12, 20}},        {20, 35, true, {30, 35}}, {40, 50, false, {0, 0}},
+        {60, SPOOL_END, true, {60, SPOOL_END}},
+    };
+    for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
+        struct spool_interval stretch;
+        cr_assert_eq(todo_find(&todo, cases[i].from, cases[i].to, &stretch), cases[i].found, "case %zu", i);
+        if (cases[i].found)
+            cr_assert(stretch.first == cases[i].stretch.first && stretch.end == cases[i].stretch.end, "case %zu", i);
     }
 }
 
