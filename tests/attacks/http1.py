@@ -83,8 +83,8 @@ def idle(t, long):
         except OSError:
             failed += 1
     # Honest newcomers, while all of those stay.
-    t.box.gen(t.weir, "http", signal="logs", items=20, first_id=t.first_id, retry=True, deadline_ms=20_000)
-    t.box.gen(t.weir, "grpc", signal="traces", items=20, first_id=t.first_id, retry=True, deadline_ms=20_000)
+    t.gen("http", signal="logs", items=20, first_id=t.first_id, retry=True, deadline_ms=20_000)
+    t.gen("grpc", signal="traces", items=20, first_id=t.first_id, retry=True, deadline_ms=20_000)
     t.first_id += 1_000_000
     close_all(peers)
     return f"{len(peers)} idle connections, where 1,024 are the most"

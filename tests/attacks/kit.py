@@ -3,12 +3,14 @@
 
 import os
 import re
+import ssl
 import sys
 import threading
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+from test_tls import Pki, receiver  # noqa: E402
 from wire import Peer  # noqa: E402
 from weirtest import SANITIZER, SLOW, Box, wait_for  # noqa: E402
 
@@ -71,16 +73,30 @@ class Watch(threading.Thread):
         self.cpu_seconds = self.cpu() - self.cpu0
 
 
-class Target:
-    """One relay with its upstream; attacked many times."""
+def speak_tls(pki, address, protocol):
+    context = ssl.create_default_context(cafile=pki.path("ca.crt"))
+    context.check_hostname = False
+    context.set_alpn_protocols([protocol])
+    Peer.tls[address] = context
 
-    def __init__(self, name, **config):
+
+class Target:
+    """One relay with its upstream; attacked many times. With tls its two listeners speak nothing else."""
+
+    def __init__(self, name, tls=False, **config):
         self.box = Box(name)
         self.sink = self.box.sink()
+        self.pki, self.trust = Pki(self.box) if tls else None, {}
+        if tls:
+            self.trust = {"tls_ca": self.pki.path("ca.crt"), "tls_name": "localhost"}
+            config = {**config, **receiver(self.pki.pair("server"))}
         self.weir = self.box.weir(self.sink.url("grpc"), config=config)
         self.first_id = 0
         self.bodies = {s: self.box.body(s, items=1) for s in ("traces", "logs")}
         self.grpc, self.http, self.admin = self.weir.grpc, self.weir.http, self.weir.admin
+        if tls:
+            speak_tls(self.pki, self.grpc, "h2")
+            speak_tls(self.pki, self.http, "http/1.1")
         for gen in self.honest():  # the upstream's connections are open then
             gen.stop()
         self.weir.wait_drained()
@@ -95,12 +111,15 @@ class Target:
     def connections(self):
         return self.metric("weir_receiver_connections")
 
+    def gen(self, transport, **options):
+        self.box.gen(self.weir, transport, **self.trust, **options)
+
     def honest(self):
         gens = []
         for transport, signal in (("grpc", "traces"), ("http", "logs")):
             gens.append(self.box.gen_start(self.weir, transport, signal=signal, items=0, rate=ITEMS_A_SECOND, items_per_request=10,
                                            retry=True, retry_max_ms=100, deadline_ms=300_000, first_id=self.first_id,
-                                           stream=f"{transport}{self.first_id}"))
+                                           stream=f"{transport}{self.first_id}", **self.trust))
             self.first_id += 1_000_000
         for gen in gens:
             wait_for(lambda: gen.acked() or not gen.process.alive(), 20, "an honest sender is served")

@@ -13,18 +13,19 @@ import traceback
 import bodies
 import http1
 import http2
+import tls
 from kit import Target, in_turn, under_attack
 
 ROW = "{name:18} {mib:5.0f} MiB {cpu:6.1f} s CPU of {seconds:5.1f}   honest: {requests:5d} requests, {refused:3d} refused, worst {latency_ms:6.0f} ms   {sent}"
 MARKDOWN = "| {name} | {sent} | {mib:.0f} | {cpu:.1f} of {seconds:.1f} | {refused} of {requests} | {latency_ms:.0f} |"
 
 
-def run_all(target, attacks, args):
+def run_all(target, over, attacks, args):
     failed = []
     for attack in attacks:
         try:
             row = under_attack(target, attack, not args.short)
-            print((MARKDOWN if args.markdown else ROW).format(name=attack.__name__, **row), flush=True)
+            print((MARKDOWN if args.markdown else ROW).format(name=over + attack.__name__, **row), flush=True)
         except Exception as error:
             print(f"{attack.__name__}: FAILED: {error}", flush=True)
             if not isinstance(error, AssertionError):
@@ -48,12 +49,14 @@ def main():
     for name, config, attacks in (
         ("attacks", {}, http2.ATTACKS + http1.ATTACKS + bodies.ATTACKS),
         ("attacks-crowd", {"receiver": {"max_connections": 12000}}, http1.OWN_RELAY),
+        ("attacks-tls", {"tls": True}, tls.ATTACKS + (http2.ATTACKS + http1.ATTACKS if not args.short else http2.ATTACKS[:4])),
     ):
-        chosen = [a for a in attacks if only is None or a.__name__ in only]
+        over = "tls:" if config.get("tls") else ""
+        chosen = [a for a in attacks if only is None or over + a.__name__ in only]
         if not chosen:
             continue
         target = Target(name, **config)
-        failed += run_all(target, [in_turn(chosen)] if args.short else chosen, args)
+        failed += run_all(target, over, [in_turn(chosen)] if args.short else chosen, args)
         count += len(chosen)
         failed += target.close()
     if count == 0:

@@ -3,6 +3,7 @@
 
 import selectors
 import socket
+import ssl
 import time
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -70,8 +71,9 @@ class Peer:
 
     KEEP = 1 << 16  # of what comes
     every = []  # that an attack leaves open when it fails
+    tls = {}  # addresses to speak TLS with, and how
 
-    def __init__(self, address, out=b"", reads=True, small=False):
+    def __init__(self, address, out=b"", reads=True, small=False, bare=False):
         host, port = address.rsplit(":", 1)
         self.sock = socket.socket()
         self.every.append(self)
@@ -79,6 +81,8 @@ class Peer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.sock.settimeout(10)
         self.sock.connect((host, int(port)))
+        if address in self.tls and not bare:
+            self.sock = self.tls[address].wrap_socket(self.sock)
         self.sock.setblocking(False)
         self.out, self.at, self.reads = memoryview(out), 0, reads
         self.got, self.last, self.received, self.closed = bytearray(), b"", 0, False
@@ -89,17 +93,21 @@ class Peer:
     def done(self):
         return self.closed or self.at == len(self.out)
 
+    def take(self, data):
+        self.received += len(data)
+        self.got += data[: self.KEEP - len(self.got)]
+        self.last = (self.last + data)[-64:]
+        self.closed = self.closed or not data
+
     def turn(self, can_read, can_write):
         try:
             if can_write and not self.done():
                 self.at += self.sock.send(self.out[self.at : self.at + (1 << 18)])
             if can_read:
-                data = self.sock.recv(1 << 16)
-                self.received += len(data)
-                self.got += data[: self.KEEP - len(self.got)]
-                self.last = (self.last + data)[-64:]
-                self.closed = self.closed or not data
-        except BlockingIOError:
+                self.take(self.sock.recv(1 << 16))
+                while isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0:  # no selector tells of it
+                    self.take(self.sock.recv(1 << 16))
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except OSError:
             self.closed = True

@@ -103,6 +103,8 @@ go_peers() {
     build_collector
     go_program prometheus prometheus prometheus "$(sed -n 's,.*prometheus/prometheus v0\.\([0-9.]*\).*,Prometheus module v0.\1,p' "$here/prometheus/go.mod")" \
         -tags remove_all_sd github.com/prometheus/prometheus/cmd/prometheus
+    go_program promtool prometheus promtool "Prometheus' own check of metrics (e2e/test_admin.py)" \
+        -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool
 }
 
 fetch_js
