@@ -11,6 +11,7 @@
 #include "relay/health.h"
 #include "relay/log.h"
 #include "relay/lookup.h"
+#include "relay/memory.h"
 #include "relay/relay.h"
 #include "relay/secrets.h"
 #include "relay/spool_events.h"
@@ -429,12 +430,14 @@ int cmd_run(const struct config *config, const struct config_input *input)
     }
     lookup_upstreams(config);
     struct spool_watch watch = {0};
+    struct memory_watch memory = {0};
     for (int sig = 0; !is_stop(sig); sig = wait_signal(&run, SPOOL_WATCH_MS)) {
         if (sig == SIGHUP)
             secrets_reload_level(config, input);
         secrets_look(&run.relay, sig == SIGHUP);
         spool_watch_look(&watch, run.relay.spool, weir_now_ns());
         spool_events_tell(run.events, weir_now_ns(), false);
+        memory_give_back(&memory, weir_now_ns());
     }
     log_event(LOG_INFO, "stopping", "stopping: requests under way are answered, undelivered data stays in the spool");
     stop_serving(&run);

@@ -16,6 +16,7 @@ from weirtest import SANITIZER, SLOW, Box, wait_for  # noqa: E402
 
 MIB = 1 << 20
 MEMORY_MAX = 256 * MIB  # anonymous, whatever comes
+REST_MAX = 24 * MIB  # after all of it
 LATENCY_MAX_MS = 10_000 * SLOW  # of an honest request, its retries included
 ITEMS_A_SECOND = 200
 
@@ -27,6 +28,13 @@ class Fault(AssertionError):
 def check(condition, text):
     if not condition:
         raise Fault(text)
+
+
+def anonymous(pid):
+    for line in open(f"/proc/{pid}/status"):
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 class Watch(threading.Thread):
@@ -42,16 +50,10 @@ class Watch(threading.Thread):
         words = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
-    def anonymous(self):
-        for line in open(f"/proc/{self.pid}/status"):
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-        return 0
-
     def run(self):
         while not self.ended.wait(0.01):
             try:
-                self.peak = max(self.peak, self.anonymous())
+                self.peak = max(self.peak, anonymous(self.pid))
             except OSError:
                 return
 
@@ -68,7 +70,7 @@ class Watch(threading.Thread):
     def end(self):
         self.ended.set()
         self.join()
-        self.peak = max(self.peak, self.anonymous())
+        self.peak = max(self.peak, anonymous(self.pid))
         self.seconds = time.monotonic() - self.began
         self.cpu_seconds = self.cpu() - self.cpu0
 
@@ -124,6 +126,12 @@ class Target:
         for gen in gens:
             wait_for(lambda: gen.acked() or not gen.process.alive(), 20, "an honest sender is served")
         return gens
+
+    def rest(self):
+        """What the attacks took has gone back to the machine."""
+        pid = self.weir.pid
+        if not SANITIZER and self.weir.process.alive():
+            wait_for(lambda: anonymous(pid) < REST_MAX, 30, lambda: f"{anonymous(pid) / MIB:.0f} MiB of anonymous memory stay")
 
     def close(self):
         faults = self.box.close()

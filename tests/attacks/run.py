@@ -33,6 +33,11 @@ def run_all(target, over, attacks, args):
             failed.append(attack.__name__)
             if not target.weir.process.alive():
                 break
+    try:
+        target.rest()
+    except AssertionError as error:
+        print(f"afterwards: FAILED: {error}", flush=True)
+        failed.append("afterwards")
     return failed
 
 
