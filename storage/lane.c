@@ -209,25 +209,6 @@ int spool_lane_open(struct spool *spool, const char *upstream, enum weir_signal 
     return code;
 }
 
-void spool_orphans(struct spool *spool, spool_orphan_fn each, void *ctx)
-{
-    for (size_t i = 0;; i++) {
-        pthread_mutex_lock(&spool->lanes_lock);
-        bool more = i < spool->lanes_n;
-        struct spool_lane *lane = more && !spool->lanes[i]->attached ? spool->lanes[i] : NULL;
-        uint64_t pending = 0;
-        if (lane != NULL) {
-            struct mark now = lane_now(lane);
-            pending = intervals_count(&lane->record.set, &now).items;
-        }
-        pthread_mutex_unlock(&spool->lanes_lock);
-        if (!more)
-            return;
-        if (lane != NULL) // a lane lives as long as the spool, and its name does not change
-            each(ctx, lane->record.upstream, lane->record.signal, pending);
-    }
-}
-
 size_t spool_lane_intervals(struct spool_lane *lane, struct spool_interval *out, size_t max)
 {
     pthread_mutex_lock(&lane->spool->lanes_lock);

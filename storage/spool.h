@@ -117,6 +117,15 @@ int spool_lane_open(struct spool *spool, const char *upstream, enum weir_signal 
 // new blocks. Calls `each` for every one.
 typedef void (*spool_orphan_fn)(void *ctx, const char *upstream, enum weir_signal signal, uint64_t pending_items);
 void spool_orphans(struct spool *spool, spool_orphan_fn each, void *ctx);
+// The same as lanes, for spool_lane_stats_get and spool_lane_discard. Copies up to `max`; returns how many there are. Any thread.
+size_t spool_orphan_lanes(struct spool *spool, struct spool_lane **out, size_t max);
+#define SPOOL_LANES_MAX 192u
+const char *spool_lane_upstream(const struct spool_lane *lane); // valid until spool_close
+enum weir_signal spool_lane_signal(const struct spool_lane *lane);
+// Gives up all that a lane which nobody opened has still to get: it counts as discarded, durably, and holds no segment any more. *items: how
+// many; none the second time. Any thread. WEIR_E_INVALID: somebody has it open. WEIR_E_IO, ...: it is given up, and making it durable is
+// tried again.
+int spool_lane_discard(struct spool_lane *lane, uint64_t *items, struct weir_err *err);
 
 struct spool_interval {
     uint64_t first, end;

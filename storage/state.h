@@ -11,7 +11,7 @@
 
 #define STATE_BYTES (4u * 1024u * 1024u)
 #define STATE_LANES_MAX                                                                                                \
-    192u // 32 upstreams of 4 signals, and as many of a former configuration as fit: with every interval used, more than half of STATE_BYTES
+    SPOOL_LANES_MAX // 32 upstreams of 4 signals, and as many of a former configuration as fit: with every interval used, more than half of STATE_BYTES
 #define STATE_UPSTREAM_BYTES 255u // of a name
 // Notes take up to twice their bytes in pages, and a commit that writes all of them anew needs that three times over, like that of the
 // lanes: so much room is allocated before one is taken. The first bytes of notes find it in STATE_BYTES.

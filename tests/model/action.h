@@ -29,6 +29,7 @@ enum action_kind {
     ACTION_FIND,
     ACTION_IDLE,
     ACTION_NOTE,
+    ACTION_DISCARD,
     ACTION_KINDS
 };
 

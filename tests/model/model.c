@@ -66,6 +66,11 @@ void model_evict(struct model *m, unsigned lane, uint64_t first, uint64_t end, e
     m->now.lanes[lane].is.evicted_by[loss] += items;
 }
 
+void model_discard(struct model *m, unsigned lane)
+{
+    m->now.lanes[lane].is.discarded += take_out(m, lane, 0, m->now.n);
+}
+
 void model_replay(struct model *m, unsigned lane, uint64_t block)
 {
     struct model_lane *l = &m->now.lanes[lane];

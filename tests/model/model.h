@@ -52,6 +52,8 @@ void model_append(struct model *m, const struct model_block *block);
 void model_settle(struct model *m, unsigned lane, uint64_t first, uint64_t end, const struct spool_outcome *outcome);
 // Out of the lane's work, undelivered.
 void model_evict(struct model *m, unsigned lane, uint64_t first, uint64_t end, enum spool_loss loss);
+// Out of the lane's work, all of it, by command.
+void model_discard(struct model *m, unsigned lane);
 // Again into the lane's work, where it is not any more.
 void model_replay(struct model *m, unsigned lane, uint64_t block);
 // The lane gets all new blocks.

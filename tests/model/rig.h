@@ -92,6 +92,12 @@ void rig_note_needed(struct rig *rig);
 // Until nothing is left that age or want of room makes go: what goes next is then the next action's doing.
 void rig_wait_quiet(struct rig *rig);
 
+// --- letters.c
+bool rig_play_letter(struct rig *rig, uint64_t upstream, uint64_t block, uint64_t request, unsigned size);
+
+// --- orphans.c
+void rig_play_discard(struct rig *rig, const unsigned *arg);
+
 // --- notes.c
 void rig_play_note(struct rig *rig, const unsigned *arg);
 bool rig_notes_match(struct rig *rig, char *why, size_t cap);
