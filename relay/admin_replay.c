@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "relay/admin_answer.h"
+#include "relay/admin_body.h"
 #include "relay/cli_values.h"
 #include "relay/log.h"
 #include "relay/status.h"
@@ -23,34 +24,10 @@ struct ask {
 
 // --- the question -----------------------------------------------------------------------------------------------------------
 
-static const struct {
-    const char *name;
-    json_type type; // a boolean has two
-} members[] = {
+static const struct admin_member members[] = {
     {"upstream", JSON_STRING}, {"since", JSON_STRING},  {"until", JSON_STRING}, {"first", JSON_INTEGER},
     {"end", JSON_INTEGER},     {"signal", JSON_STRING}, {"dry_run", JSON_TRUE},
 };
-
-static int check_members(json_t *json, struct weir_err *err)
-{
-    static const char *const types[] = {
-        [JSON_STRING] = "a string", [JSON_INTEGER] = "a number", [JSON_TRUE] = "true or false"};
-    const char *name;
-    json_t *value;
-    json_object_foreach(json, name, value)
-    {
-        size_t i = 0;
-        while (i < WEIR_COUNT(members) && strcmp(name, members[i].name) != 0)
-            i++;
-        if (i == WEIR_COUNT(members))
-            return weir_fail(err, WEIR_E_INVALID,
-                             "unknown member '%.40s': there are upstream, since, until, first, end, signal and dry_run",
-                             name);
-        if (json_typeof(value) != members[i].type && !(json_is_boolean(value) && members[i].type == JSON_TRUE))
-            return weir_fail(err, WEIR_E_INVALID, "'%s' must be %s", name, types[members[i].type]);
-    }
-    return WEIR_OK;
-}
 
 static int read_time(const json_t *json, const char *name, uint64_t now_ns, uint64_t *out, struct weir_err *err)
 {
@@ -90,22 +67,16 @@ static int read_range(const json_t *json, const struct relay *relay, struct ask 
 static int find_upstream(const json_t *json, const struct relay *relay, struct ask *ask, struct weir_err *err)
 {
     const char *name = json_string_value(json_object_get(json, "upstream"));
-    char known[TEXT_MAX - 100] = "";
     if (name == NULL)
         return weir_fail(err, WEIR_E_INVALID, "'upstream' is missing");
-    for (size_t i = 0; i < relay->replay_count; i++) {
-        const struct config_upstream *upstream = replay_upstream(relay->replays[i]);
-        if (strcmp(upstream->name, name) == 0) {
-            ask->replay = relay->replays[i];
-            ask->upstream = upstream->name;
-            ask->max_data_age_ms = upstream->max_data_age_ms;
-            ask->signals = upstream->signals;
-            return WEIR_OK;
-        }
-        size_t len = strlen(known);
-        snprintf(known + len, sizeof(known) - len, "%s%s", i > 0 ? ", " : "", upstream->name);
-    }
-    return weir_fail(err, WEIR_E_NOT_FOUND, "unknown upstream '%.64s': there are %s", name, known);
+    int rc = admin_find_upstream(relay, name, &ask->replay, err);
+    if (rc != WEIR_OK)
+        return rc;
+    const struct config_upstream *upstream = replay_upstream(ask->replay);
+    ask->upstream = upstream->name;
+    ask->max_data_age_ms = upstream->max_data_age_ms;
+    ask->signals = upstream->signals;
+    return WEIR_OK;
 }
 
 static int read_signal(const json_t *json, struct ask *ask, struct weir_err *err)
@@ -275,11 +246,8 @@ int admin_replay(struct relay *relay, struct weir_slice body, json_t **out)
     struct ask ask = {0};
     struct spool_replay added[WEIR_SIGNALS] = {0};
     struct weir_err err = {0};
-    json_error_t why;
-    json_t *json = json_loadb((const char *)body.data, body.len, JSON_REJECT_DUPLICATES, &why);
-    int rc = json_is_object(json) ? check_members(json, &err)
-                                  : weir_fail(&err, WEIR_E_INVALID, "the body must be a JSON object%s%s",
-                                              json == NULL ? ": " : "", json == NULL ? why.text : "");
+    json_t *json = NULL;
+    int rc = admin_body_read(body, false, members, WEIR_COUNT(members), &json, &err);
     if (rc == WEIR_OK)
         rc = read_ask(json, relay, &ask, &err);
     if (rc == WEIR_OK) {

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // `weir replay`: asks a running weir to deliver once more what it has kept. Mistakes on the command line are found here, so that they are told in
 // its words; the rest is the relay's.
-#include <errno.h>
 #include <jansson.h>
 
-#include "relay/admin_client.h"
-#include "relay/cli.h"
+#include "relay/cli_ask.h"
 #include "relay/cli_values.h"
 #include "relay/status_print.h"
 
@@ -70,8 +68,7 @@ static void print_signal(const char *name, const json_t *lane)
 static int print_answer(const struct cli *cli, const json_t *answer)
 {
     const char *name;
-    json_t *lane, *warning;
-    size_t i;
+    json_t *lane;
     printf("%s to %s:\n", cli->dry_run ? "would be delivered once more" : "is delivered once more", cli->upstream);
     json_object_foreach(json_object_get(answer, "signals"), name, lane)
     {
@@ -79,38 +76,8 @@ static int print_answer(const struct cli *cli, const json_t *answer)
         status_clean(name, clean, sizeof(clean));
         print_signal(clean, lane);
     }
-    json_array_foreach(json_object_get(answer, "warnings"), i, warning)
-    {
-        char clean[512];
-        status_clean(json_is_string(warning) ? json_string_value(warning) : "", clean, sizeof(clean));
-        fprintf(stderr, "weir: %s\n", clean);
-    }
+    cli_ask_warnings(answer);
     return fflush(stdout) == 0 ? CLI_DONE : CLI_FAILED;
-}
-
-static int take_answer(const struct cli *cli, const struct admin_client *client)
-{
-    json_t *answer = json_loadb((const char *)client->body.data, client->body.len, 0, NULL);
-    const char *error = json_string_value(json_object_get(answer, "error"));
-    int exit_code = CLI_FAILED;
-    char clean[1024];
-    if (client->http_status == 200 && json_is_object(json_object_get(answer, "signals"))) {
-        exit_code = CLI_DONE;
-        if (!cli->json)
-            exit_code = print_answer(cli, answer);
-    } else if (error != NULL) {
-        status_clean(error, clean, sizeof(clean));
-        fprintf(stderr, "weir: %s%s\n", clean, client->http_status == 401 ? " (--token-file FILE)" : "");
-        exit_code = client->http_status == 400 ? CLI_USAGE : CLI_FAILED;
-    } else {
-        fprintf(stderr, "weir: %s: answered HTTP %ld; is this weir's admin port?\n", client->url, client->http_status);
-    }
-    if (cli->json && answer != NULL) {
-        fwrite(client->body.data, 1, client->body.len, stdout);
-        fputc('\n', stdout);
-    }
-    json_decref(answer);
-    return exit_code;
 }
 
 int cmd_replay(const struct cli *cli)
@@ -121,20 +88,10 @@ int cmd_replay(const struct cli *cli)
         fprintf(stderr, "weir: %s\n", err.text);
         return CLI_USAGE;
     }
-    struct admin_client client;
-    char *body = json_dumps(json, JSON_COMPACT);
-    json_decref(json);
-    int rc = admin_client_open(&client, cli->token_file, cli->ca_file, &err);
-    if (rc == WEIR_OK && body == NULL)
-        rc = weir_fail(&err, WEIR_E_NOMEM, "out of memory");
-    if (rc == WEIR_OK)
-        rc = admin_client_ask(&client, cli->admin_url, "/v1/replay", body, &err);
-    int exit_code = CLI_FAILED;
-    if (rc == WEIR_OK)
-        exit_code = take_answer(cli, &client);
-    else
-        fprintf(stderr, "weir: %s\n", err.text);
-    free(body);
-    admin_client_close(&client);
+    json_t *answer = NULL;
+    int exit_code = cli_ask(cli, "/v1/replay", json, &answer);
+    if (exit_code == CLI_DONE && !cli->json)
+        exit_code = print_answer(cli, answer);
+    json_decref(answer);
     return exit_code;
 }
