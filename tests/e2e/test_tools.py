@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """weir-gen straight into weir-sink: what the other tests measure with must itself be right."""
 
+import time
+
 import pytest
 
 from weirtest import GRPC_PATHS, SIGNALS, TRANSPORTS, fields, probe, read_record, rpc_status
@@ -91,3 +93,24 @@ def test_probe_shows_all_of_an_answer(box):
     answer = probe(sink.http, "http", "/v1/traces", body, box)
     assert answer["http_status"] == 503 and answer["headers"]["retry-after"] == "2"
     assert rpc_status(answer["body"])[::2] == (14, 1.5)
+
+
+def test_a_limiter_refuses_what_is_beyond_its_rate(box):
+    sink = box.sink()
+    sink.mode(rate=1, burst=7, status=429)
+    began = time.monotonic()
+    result = box.gen(sink, "http", items=40, items_per_request=1, expect_all=False)
+    seconds = time.monotonic() - began
+    assert 7 <= result["acked_items"] <= 8 + seconds and set(result["refused"]) == {"HTTP 429"}
+    sink.mode(rate=1)
+    result = box.gen(sink, items=2, first_id=40, items_per_request=1, expect_all=False)
+    assert set(result["refused"]) <= {"UNAVAILABLE"}
+
+
+def test_a_queue_takes_as_long_as_its_workers_are_busy(box):
+    sink = box.sink()
+    sink.mode(service_ms=20, slots=2)
+    began = time.monotonic()
+    box.gen(sink, items=30, items_per_request=1, in_flight=6)
+    assert time.monotonic() - began >= 30 * 0.02 / 2
+    assert sink.stats("traces")["distinct"] == 30

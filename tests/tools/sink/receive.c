@@ -293,7 +293,7 @@ static void go_away(struct request *request)
 static void end(void *ctx, struct exchange *exchange)
 {
     struct request *request = exchange->user;
-    request->rule = rules_take(&request->sink->rules, exchange->transport, request->signal);
+    request->rule = rules_take(&request->sink->rules, exchange->transport, request->signal, weir_now_ns());
     decode(request);
     if (request->rule.action == RULE_HANG)
         json_object_set_new(request->attempt, "outcome", json_string("hang"));

@@ -129,6 +129,32 @@ static bool set_count(struct rule *rule, const char *value)
     return set_number(value, UINT64_MAX - 1, &rule->remaining) && rule->remaining > 0;
 }
 
+static bool set_rate(struct rule *rule, const char *value)
+{
+    return set_number(value, 1000000, &rule->rate);
+}
+
+static bool set_burst(struct rule *rule, const char *value)
+{
+    return set_number(value, 1000000, &rule->burst);
+}
+
+static bool set_service(struct rule *rule, const char *value)
+{
+    uint64_t n;
+    bool good = set_number(value, 3600000, &n);
+    rule->service_ms = good ? (uint32_t)n : 0;
+    return good;
+}
+
+static bool set_slots(struct rule *rule, const char *value)
+{
+    uint64_t n;
+    bool good = set_number(value, RULE_SLOTS, &n) && n > 0;
+    rule->slots = good ? (uint32_t)n : 1;
+    return good;
+}
+
 static const struct {
     const char *key;
     bool (*set)(struct rule *rule, const char *value);
@@ -147,6 +173,10 @@ static const struct {
     {"limit_bytes", set_limit},
     {"poison_id", set_poison},
     {"count", set_count},
+    {"rate", set_rate},
+    {"burst", set_burst},
+    {"service_ms", set_service},
+    {"slots", set_slots},
 };
 
 static int apply(struct rule *rule, char *pair, struct weir_err *err)
@@ -182,7 +212,7 @@ int rules_add(struct rules *rules, struct weir_slice form, struct weir_err *err)
     memcpy(text, form.data, form.len);
     text[form.len] = '\0';
     text[strcspn(text, "\r\n")] = '\0';
-    struct rule rule = {.cells = ALL_CELLS, .poison_id = -1, .remaining = RULE_FOREVER};
+    struct rule rule = {.cells = ALL_CELLS, .poison_id = -1, .remaining = RULE_FOREVER, .burst = 1, .slots = 1};
     char *save = NULL;
     for (char *pair = strtok_r(text, "&", &save); pair != NULL; pair = strtok_r(NULL, "&", &save)) {
         int code = apply(&rule, pair, err);
@@ -200,13 +230,42 @@ int rules_add(struct rules *rules, struct weir_slice form, struct weir_err *err)
     return WEIR_OK;
 }
 
-struct rule rules_take(struct rules *rules, enum exchange_transport transport, enum weir_signal signal)
+// False: the request comes too early, it is one too many.
+static bool within_rate(struct rule *rule, uint64_t now_ns)
+{
+    uint64_t each_ns = 1000000000 / rule->rate, burst_ns = each_ns * (rule->burst > 0 ? rule->burst - 1 : 0);
+    uint64_t paid_ns = rule->paid_until_ns > now_ns ? rule->paid_until_ns : now_ns;
+    if (paid_ns - now_ns > burst_ns)
+        return false;
+    rule->paid_until_ns = paid_ns + each_ns;
+    return true;
+}
+
+// In how many ms the first worker that is free for it is done with it.
+static uint32_t stand_in_line(struct rule *rule, uint64_t now_ns)
+{
+    uint64_t *first = &rule->busy_until_ns[0];
+    for (uint32_t i = 1; i < rule->slots; i++)
+        if (rule->busy_until_ns[i] < *first)
+            first = &rule->busy_until_ns[i];
+    *first = (*first > now_ns ? *first : now_ns) + rule->service_ms * 1000000ull;
+    return (uint32_t)((*first - now_ns + 999999) / 1000000);
+}
+
+struct rule rules_take(struct rules *rules, enum exchange_transport transport, enum weir_signal signal, uint64_t now_ns)
 {
     for (size_t i = 0; i < rules->count; i++) {
         struct rule *rule = &rules->list[i];
         if ((rule->cells & rule_cell(transport, signal)) == 0)
             continue;
         struct rule taken = *rule;
+        bool over = rule->rate > 0 && !within_rate(rule, now_ns);
+        if (rule->rate > 0)
+            taken.action = over ? RULE_STATUS : RULE_OK;
+        if (over && taken.status == 0)
+            taken.status = GRPC_UNAVAILABLE;
+        if (rule->service_ms > 0 && !over)
+            taken.delay_ms += stand_in_line(rule, now_ns);
         if (rule->remaining != RULE_FOREVER)
             rule->remaining--;
         drop_empty(rules);
