@@ -80,6 +80,6 @@ int admin_find_upstream(const struct relay *relay, const char *name, struct repl
         size_t len = strlen(known);
         snprintf(known + len, sizeof(known) - len, "%s%s", i > 0 ? ", " : "", upstream->name);
     }
-    return weir_fail(err, WEIR_E_NOT_FOUND, "unknown upstream '%.64s': there %s %s", name,
-                     relay->replay_count == 1 ? "is" : "are", relay->replay_count > 0 ? known : "none");
+    return weir_fail(err, WEIR_E_NOT_FOUND, "unknown upstream '%.64s': there are %s", name,
+                     relay->replay_count > 0 ? known : "none");
 }
