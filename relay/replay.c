@@ -284,7 +284,7 @@ void replay_free(struct replay *replay)
     sem_destroy(&replay->ended);
     sem_destroy(&replay->release);
     for (int i = 0; i < WEIR_SIGNALS; i++) {
-        split_dispose(&replay->lanes[i].split);
+        split_dispose(&replay->lanes[i]);
         for (size_t j = 0; j < CONFIG_MAX_ENDPOINTS; j++)
             free(replay->lanes[i].paths[j]);
     }

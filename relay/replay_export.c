@@ -122,7 +122,7 @@ static const char *keep_text(struct export *export, struct weir_slice text)
 // What came with the data goes on with it, but for what the configuration of this upstream has set already.
 static int add_kept(struct export *export, size_t *count, struct weir_err *err)
 {
-    struct weir_slice bytes = export->part ? export->lane->split.view.envelope : export->views[0].envelope;
+    struct weir_slice bytes = export->views[0].envelope;
     struct envelope envelope;
     size_t set = *count;
     if (bytes.len == 0)
@@ -165,9 +165,9 @@ static int build_head(struct export *export, struct weir_err *err)
     int n = snprintf(export->batch_id, sizeof(export->batch_id), "%s/%s/%" PRIu64 "-%" PRIu64, export->replay->instance,
                      weir_signal_name(export->lane->signal), export->views[0].number,
                      export->views[export->view_count > 0 ? export->view_count - 1 : 0].number);
-    if (export->part)
-        snprintf(export->batch_id + n, sizeof(export->batch_id) - (size_t)n, "/%" PRIu32 "-%" PRIu32,
-                 export->lane->split.from, export->lane->split.to - 1);
+    if (export->item_to > 0)
+        snprintf(export->batch_id + n, sizeof(export->batch_id) - (size_t)n, "/%" PRIu32 "-%" PRIu32, export->item_from,
+                 export->item_to - 1);
     headers[count++] = (struct client_header){"weir-batch", export->batch_id};
     secret_release(export->token);
     export->token = secret_use(export->replay->secrets.token);
@@ -348,6 +348,8 @@ static void on_done(struct client_call *call)
         unreachable(export, &verdict);
         export->lane_waits = false;
     } else {
+        if (replay->backoff.failures > 1) // it was away: what it takes may be another matter now
+            lanes_forget_limits(replay);
         backoff_reset(&replay->backoff);
         endpoint_answered(replay);
         replay->failure_told = false;
@@ -361,7 +363,8 @@ static void on_done(struct client_call *call)
         split_part_done(export, &verdict);
     else
         lane_export_done(export, &verdict);
-    export_free(export);
+    if (!export->taken_over)
+        export_free(export);
     replay_update_state(replay);
 }
 

@@ -13,7 +13,7 @@ static void fill_todo(struct replay_lane *lane)
     uint64_t front = lane->todo.count > 0 ? lane->todo.at[0].first : UINT64_MAX;
     size_t count = spool_lane_intervals(lane->spool_lane, lane->todo.at, TODO_INTERVALS_MAX);
     lane->todo.count = count < TODO_INTERVALS_MAX ? count : TODO_INTERVALS_MAX;
-    // What was refused lies ahead of older data now, which was not.
+    // What is damaged lies ahead of older data now, which may not be.
     if (count > 0 && lane->todo.at[0].first < front)
         memset(lane->cursors, 0, sizeof(lane->cursors));
 }
@@ -61,28 +61,19 @@ bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns)
     return lane->in_flight < (one ? 1 : replay->upstream->max_in_flight);
 }
 
-// --- sending -----------------------------------------------------------------------------------------------------------------
-
-// Hands the export's one block over to the lane's split. Whatever happens, the export is spent.
-static bool begin_split(struct export *export)
+void lanes_forget_limits(struct replay *replay)
 {
-    struct replay_lane *lane = export->lane;
-    uint64_t first = export->first, end = export->end;
-    struct weir_err err = {0};
-    assert(export->view_count == 1);
-    int rc = split_begin(lane, first, end, &export->views[0], &err);
-    if (rc == WEIR_OK)
-        export->view_count = 0; // the split has the view now
-    export_free(export);
-    if (rc == WEIR_OK)
-        return split_send_next(lane);
-    lane_put_back(lane, first, end);
-    if (rc == WEIR_E_CORRUPT)
-        lane_lose(lane, first, end, &err);
-    else
-        lane_fail_here(lane);
-    return true;
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        replay->lanes[i].size_limit = (struct size_limit){0};
 }
+
+uint64_t lane_bytes_max(const struct replay_lane *lane)
+{
+    uint64_t bytes = lane->replay->export_bytes, learnt = lane->size_limit.bytes;
+    return learnt > 0 && learnt < bytes ? learnt : bytes;
+}
+
+// --- sending -----------------------------------------------------------------------------------------------------------------
 
 void lane_damaged(struct replay_lane *lane, const struct export *export, const struct weir_err *err)
 {
@@ -120,7 +111,9 @@ bool lane_send_next(struct replay_lane *lane)
     if (all_ended && (lane->look_again || lane->todo.count == 0))
         fill_todo(lane);
     lane->look_again = false;
-    if (lane->dry || (lane->split.active && lane_is_strict(lane)))
+    // What is refused waits in memory: so it counts as if it were under way.
+    bool full = lane_is_strict(lane) || lane->in_flight + lane->refused_count >= lane->replay->upstream->max_in_flight;
+    if (lane->dry || (lane->split.active && full))
         return false;
     struct export *export = export_new(lane);
     if (export == NULL)
@@ -135,14 +128,10 @@ bool lane_send_next(struct replay_lane *lane)
     }
     fresh_sent(&lane->fresh, lane->replay->upstream->fresh_share, export->cursor, export->raw_bytes,
                lane->replay->export_bytes);
-    bool too_large = export->raw_bytes > lane->replay->export_bytes && export->views[0].requests > 1;
-    if (!too_large && export->first >= lane->cursors[export->cursor].split_until)
+    if (export->raw_bytes <= lane_bytes_max(lane) || export->items < 2)
         return send_blocks(export);
-    if (!lane->split.active)
-        return begin_split(export);
-    lane_put_back(lane, export->first, export->end); // one split at a time
-    export_free(export);
-    return false;
+    split_take_over(export, NULL);
+    return true;
 }
 
 // --- verdicts ---------------------------------------------------------------------------------------------------------------
@@ -190,12 +179,6 @@ void lane_recover(struct replay_lane *lane, const struct export *export)
     backoff_reset(&lane->backoff);
 }
 
-static void raise_to(uint64_t *mark, uint64_t value)
-{
-    if (value > *mark)
-        *mark = value;
-}
-
 void lane_export_done(struct export *export, const struct verdict *verdict)
 {
     struct replay_lane *lane = export->lane;
@@ -204,24 +187,17 @@ void lane_export_done(struct export *export, const struct verdict *verdict)
         struct spool_outcome outcome = {.delivered = export->items,
                                         .rejected_by_upstream = rejected < export->items ? rejected : export->items};
         spool_lane_settle(lane->spool_lane, export->first, export->end, &outcome);
+        lane->refused_in_a_row = 0;
+        size_limit_taken(&lane->size_limit, export->raw_bytes);
         lane_recover(lane, export);
         return;
     }
-    lane_put_back(lane, export->first, export->end);
-    switch (verdict->kind) {
-    case VERDICT_RETRY:
-    case VERDICT_HOLD:
-        if (export->lane_waits)
-            lane_fail(lane, export, verdict);
-        break;
-    case VERDICT_SPLIT:
-    case VERDICT_REJECT:
-        raise_to(export->view_count > 1 ? &lane->cursors[export->cursor].single_until
-                                        : &lane->cursors[export->cursor].split_until,
-                 export->end);
+    if (verdict->kind == VERDICT_SPLIT || verdict->kind == VERDICT_REJECT) {
         lane_recover(lane, export);
-        break;
-    case VERDICT_DELIVERED:
-        break;
+        split_take_over(export, verdict);
+        return;
     }
+    lane_put_back(lane, export->first, export->end);
+    if (export->lane_waits)
+        lane_fail(lane, export, verdict);
 }

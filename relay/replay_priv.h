@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the replay worker's parts share: replay.c (life, the worker's turn, what is shown), replay_take.c (which blocks are next), replay_lane.c
-// (when they are sent, what a verdict does to them), replay_export.c (one request to the upstream), replay_split.c (a refused block, part by part), replay_old.c (what
-// is too old to be sent).
+// (when they are sent, what a verdict does to them), replay_export.c (one request to the upstream), replay_split.c (what was refused, part by
+// part), replay_part.c (parts of a block), replay_old.c (what is too old to be sent).
 // All of it belongs to the worker's thread but for what `lock` guards.
 #ifndef WEIR_RELAY_REPLAY_PRIV_H
 #define WEIR_RELAY_REPLAY_PRIV_H
@@ -16,6 +16,7 @@
 #include "relay/envelope.h"
 #include "relay/fresh.h"
 #include "relay/replay.h"
+#include "relay/size_limit.h"
 #include "relay/todo.h"
 
 #include <pthread.h>
@@ -26,8 +27,8 @@
 #define EXPORT_BLOCKS_MAX  64
 #define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + ENVELOPE_HEADERS_MAX + 8)
 #define EXPORT_BYTES_MIN   (64u * 1024) // an export that is not through in time is made smaller, down to this
-#define SPLIT_DEPTH_MAX    64           // halving 2^32 requests needs 33 entries
-#define SPLIT_TRIES_MAX    10 // of one request whose refusal may pass (U17), before it counts as refused for good
+#define SPLIT_TRIES_MAX    10 // of one item whose refusal may pass (U17), before it counts as refused for good
+#define SPLIT_SINGLES      16 // items given up one by one, before more are given up together
 
 // One request under way.
 struct export
@@ -38,7 +39,11 @@ struct export
     struct client_call call;
     uint64_t first, end; // block numbers taken from the lane
     enum fresh_cursor cursor;
-    bool part;       // of lane->split, which keeps the block
+    bool part;                   // of lane->split, which keeps the blocks
+    uint32_t item_from, item_to; // part of a block: these of its items, [from, to); 0, 0: whole blocks
+    bool taken_over;             // it has ended, and lane->split or lane->refused has it
+    bool was_refused;            // kept for that, and not because it is too large
+    struct verdict refusal;
     bool too_old;    // for this upstream: goes to the dead letters
     bool lane_waits; // a RETRY is the lane's own failure: it backs off
     struct block_view views[EXPORT_BLOCKS_MAX];
@@ -56,22 +61,37 @@ struct export
     uint64_t started_ns;
 };
 
-// A block that was refused, or is larger than an export may be: decoded, sent in parts of whole requests.
+// A block that is sent in parts: decoded, with a table of its requests.
+struct part_block {
+    bool open;
+    enum weir_signal signal;
+    uint32_t count; // of requests
+    struct part_request {
+        uint64_t offset, item; // in raw; ordinal of its first item in the block
+    } * requests;              // and one more, for the end
+    struct weir_buf raw, made;
+};
+
+// An export that was refused, or a block that is larger than an export may be, which is sent in parts. Places in it are ordinals of items, over
+// all its blocks.
 struct split {
     bool active, under_way;
-    uint64_t first, end; // taken from the lane
-    struct block_view view;
-    struct weir_buf raw;
-    struct block_entry *entries;
-    uint64_t *offsets; // of each request in raw, and one more
-    struct {
-        uint32_t from, to;
-    } todo[SPLIT_DEPTH_MAX];
-    uint32_t todo_count;
-    uint32_t from, to; // of the part under way
+    struct export *whole;
+    uint64_t starts[EXPORT_BLOCKS_MAX + 1]; // ordinal of each block's first item, and one more
+    uint64_t at;                            // everything before has an end
+    uint64_t bad_end;    // [at, bad_end) holds something that is refused; at or below `at`: nothing is known
+    uint64_t to;         // the part under way is [at, to)
+    uint64_t one_by_one; // below it, one block a part: one of them is damaged
+    bool by_size;        // bad for its size
+    uint64_t max_bytes;  // of a part: less was refused for its size
+    uint64_t lesson_end, lesson_bytes; // refused for its size; true when all up to lesson_end is taken in parts
+    uint64_t settled;                  // block numbers below it are settled
+    struct spool_outcome outcome;      // of what lies between there and `at`
     uint32_t attempts;
-    uint32_t tries; // in a row, of the single request under way, that came to a SPLIT which may pass
-    struct spool_outcome outcome;
+    uint32_t tries; // in a row, of the single item under way, that came to a SPLIT which may pass
+    struct part_block block;
+    size_t block_index;
+    struct weir_err err;
 };
 
 struct replay_lane {
@@ -82,8 +102,7 @@ struct replay_lane {
     struct todo todo;
     struct fresh fresh;
     struct lane_cursor {
-        uint64_t single_until; // below it, one block an export: something there was refused
-        uint64_t split_until;  // below it, in parts of a block: a single block was refused
+        uint64_t single_until; // below it, one block an export: something there is damaged
     } cursors[FRESH_CURSORS];
     bool look_again; // the spool's lane has intervals that `todo` does not know
     bool dry;        // nothing to read until the next commit
@@ -95,6 +114,10 @@ struct replay_lane {
     uint64_t buried_turn; // the worker's turn in which it gave data to the dead letters instead of the upstream
     struct backoff backoff;
     struct split split;
+    struct export *refused; // exports that wait for the split, the oldest first
+    uint32_t refused_count;
+    uint32_t refused_in_a_row; // times that something was given up since something was last taken
+    struct size_limit size_limit;
 };
 
 struct replay {
@@ -185,6 +208,10 @@ void secret_mask(const struct secret *secret, char *text);
 // replay_lane.c -------------------------------------------------------------------------------------------------------------
 int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *err);
 bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns);
+// What was learnt of the sizes that the upstream takes does not hold any more.
+void lanes_forget_limits(struct replay *replay);
+// Raw bytes that an export of the lane may have.
+uint64_t lane_bytes_max(const struct replay_lane *lane);
 // Takes the next blocks and sends them. False: there is nothing to send now.
 bool lane_send_next(struct replay_lane *lane);
 // [first, end) is not delivered and not under way any more: it comes next again.
@@ -223,11 +250,21 @@ bool lane_too_old(const struct replay_lane *lane, const struct block_view *view)
 void lane_bury_old(struct export *export);
 
 // replay_split.c ----------------------------------------------------------------------------------------------------------------
-// Takes over [first, end), which holds the one block `view`. WEIR_E_CORRUPT, WEIR_E_NOMEM.
-int split_begin(struct replay_lane *lane, uint64_t first, uint64_t end, const struct block_view *view,
-                struct weir_err *err);
+// Takes over an export that has ended, or was not sent, with its views: what is in it goes in parts, after what the split has already.
+// `refusal`: the upstream's, NULL: it is too large.
+void split_take_over(struct export *export, const struct verdict *refusal);
+// False: nothing was sent.
 bool split_send_next(struct replay_lane *lane);
 void split_part_done(struct export *export, const struct verdict *verdict);
-void split_dispose(struct split *split);
+void split_dispose(struct replay_lane *lane);
+
+// replay_part.c -----------------------------------------------------------------------------------------------------------------
+// Decodes the block; what was open before is closed. WEIR_E_CORRUPT, WEIR_E_NOMEM.
+int part_block_open(struct part_block *block, const struct block_view *view, struct weir_err *err);
+void part_block_close(struct part_block *block);
+// A place to cut [from, to), at `wanted` or, where that makes better parts, near it. 0: it cannot be cut.
+uint64_t part_cut(const struct part_block *block, uint64_t from, uint64_t to, uint64_t wanted);
+// A request with the items [from, to), valid until the next one or the close. WEIR_E_NOMEM.
+int part_make(struct part_block *block, uint64_t from, uint64_t to, struct weir_slice *out, struct weir_err *err);
 
 #endif

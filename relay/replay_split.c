@@ -1,216 +1,444 @@
 // SPDX-License-Identifier: Apache-2.0
-// A block that was refused, or that is larger than an export may be: sent in parts of whole requests, halved until a refused part is
-// one request, which alone goes to the dead letters. The block is settled once, when every part has an end; a crash before that
-// repeats the block.
+// An export that was refused, or a block that is larger than an export may be: sent in parts, in order, until what the upstream will not
+// take stands alone, which goes to the dead letters (or is dropped).
+//
+// All before `at` has an end. [at, bad_end) is known to hold something that is refused: its front half goes next. When that is taken, the
+// rest holds it and is not sent as a whole; when not, what lies behind the half is not known to be bad any more. When the culprit is found
+// all that is left goes in one export. So one item among n costs log2(n) exports to find, one to see it refused by itself, and one for the
+// rest. A block is settled when all of it has an end; a crash before that repeats the block.
 #include "relay/replay_priv.h"
 
 #include "relay/log.h"
 
-void split_dispose(struct split *split)
+// --- where things are ----------------------------------------------------------------------------------------------------
+
+static uint64_t total(const struct split *split)
 {
-    if (!split->active)
-        return;
-    block_view_release(&split->view);
-    weir_buf_free(&split->raw);
-    free(split->entries);
-    free(split->offsets);
-    *split = (struct split){0};
+    return split->starts[split->whole->view_count];
 }
 
-static void push(struct split *split, uint32_t from, uint32_t to)
+static size_t block_of(const struct split *split, uint64_t at)
 {
-    assert(from < to && split->todo_count < SPLIT_DEPTH_MAX);
-    split->todo[split->todo_count].from = from;
-    split->todo[split->todo_count++].to = to;
+    size_t block = 0;
+    while (split->starts[block + 1] <= at)
+        block++;
+    return block;
 }
 
-static void push_halves(struct split *split, uint32_t from, uint32_t to)
+static bool is_block_start(const struct split *split, uint64_t at)
 {
-    uint32_t middle = from + (to - from) / 2;
-    push(split, middle, to); // taken from the end: the front half goes first
-    push(split, from, middle);
+    return at == total(split) || split->starts[block_of(split, at)] == at;
 }
 
-// Reads the request table: where each request lies in the decoded bytes.
-static int read_table(struct split *split, struct weir_err *err)
+// The decoded form of the block; the one before it is forgotten.
+static int open_block(struct split *split, size_t index, struct weir_err *err)
 {
-    size_t cursor = 0;
-    uint64_t offset = 0;
-    for (uint32_t i = 0; i < split->view.requests; i++) {
-        if (block_table_next(&split->view, &cursor, &split->entries[i]) != WEIR_OK)
-            return weir_fail(err, WEIR_E_CORRUPT, "the request table ends after %u of %u requests", i,
-                             split->view.requests);
-        split->offsets[i] = offset;
-        offset += split->entries[i].raw_bytes;
+    if (split->block.open && split->block_index == index)
+        return WEIR_OK;
+    split->block_index = index;
+    return part_block_open(&split->block, &split->whole->views[index], err);
+}
+
+static uint64_t nearest_block(const struct split *split, uint64_t from, uint64_t to, uint64_t wanted)
+{
+    uint64_t best = 0;
+    for (size_t i = 1; i < split->whole->view_count; i++) {
+        uint64_t start = split->starts[i];
+        uint64_t far = start > wanted ? start - wanted : wanted - start;
+        if (start > from && start < to && (best == 0 || far < (best > wanted ? best - wanted : wanted - best)))
+            best = start;
     }
-    split->offsets[split->view.requests] = offset;
-    if (offset != split->raw.len)
-        return weir_fail(err, WEIR_E_CORRUPT, "the requests have %llu bytes, the block %zu", (unsigned long long)offset,
-                         split->raw.len);
-    return WEIR_OK;
+    return best;
 }
 
-int split_begin(struct replay_lane *lane, uint64_t first, uint64_t end, const struct block_view *view,
-                struct weir_err *err)
+// A place to cut [from, to) near `wanted`; 0: there is none. Between blocks where there are several, else within the one.
+static int cut(struct split *split, uint64_t from, uint64_t to, uint64_t wanted, uint64_t *out)
+{
+    *out = 0;
+    if (to - from < 2)
+        return WEIR_OK;
+    size_t index = block_of(split, from);
+    uint64_t start = split->starts[index];
+    if (to > split->starts[index + 1]) {
+        *out = nearest_block(split, from, to, wanted);
+        return WEIR_OK;
+    }
+    int rc = open_block(split, index, &split->err);
+    if (rc == WEIR_OK && (*out = part_cut(&split->block, from - start, to - start, wanted - start)) > 0)
+        *out += start;
+    return rc;
+}
+
+// How many items may be given up together. One, but an upstream that takes nothing at all must not be asked item by item for ever:
+// after many refusals in a row the unit doubles with each, until something is taken again.
+static uint64_t unit(const struct replay_lane *lane)
+{
+    uint32_t more = lane->refused_in_a_row;
+    if (more < SPLIT_SINGLES)
+        return 1;
+    return UINT64_C(1) << (more - SPLIT_SINGLES < 20 ? more - SPLIT_SINGLES + 1 : 21);
+}
+
+// Where the next part of a range that is known to be bad ends: its half, or all of it when it is not divided further.
+static int halve(struct replay_lane *lane, uint64_t from, uint64_t to, uint64_t *out)
 {
     struct split *split = &lane->split;
-    assert(!split->active);
-    *split = (struct split){.active = true, .first = first, .end = end, .view = *view};
-    split->entries = calloc(view->requests, sizeof(*split->entries));
-    split->offsets = calloc((size_t)view->requests + 1, sizeof(*split->offsets));
-    int rc = split->entries == NULL || split->offsets == NULL ? weir_fail(err, WEIR_E_NOMEM, "out of memory") : WEIR_OK;
-    if (rc == WEIR_OK)
-        rc = block_view_decode(view, &split->raw, err);
-    if (rc == WEIR_OK)
-        rc = read_table(split, err);
-    if (rc != WEIR_OK) {
-        split->view.pin = NULL; // stays the caller's
-        split_dispose(split);
-        return rc;
-    }
-    if (view->requests > 1)
-        push_halves(split, 0, view->requests);
-    else
-        push(split, 0, 1);
-    return WEIR_OK;
+    *out = to;
+    if (to - from <= unit(lane) && to <= split->starts[block_of(split, from) + 1])
+        return WEIR_OK;
+    uint64_t middle;
+    int rc = cut(split, from, to, from + (to - from) / 2, &middle);
+    if (rc == WEIR_OK && middle > 0)
+        *out = middle;
+    return rc;
 }
+
+// --- ends -----------------------------------------------------------------------------------------------------------------
+
+static void start_next(struct replay_lane *lane);
 
 static void finish(struct replay_lane *lane)
 {
     struct split *split = &lane->split;
-    spool_lane_settle(lane->spool_lane, split->first, split->end, &split->outcome);
-    split_dispose(split);
+    struct export *whole = split->whole;
+    part_block_close(&split->block);
+    *split = (struct split){0};
+    export_free(whole);
+    start_next(lane);
 }
 
-static uint64_t items_of(const struct split *split, uint32_t from, uint32_t to)
-{
-    uint64_t items = 0;
-    for (uint32_t i = from; i < to; i++)
-        items += split->entries[i].items;
-    return items;
-}
-
-bool split_send_next(struct replay_lane *lane)
+// All up to `to` has an end. Whole blocks of it are settled.
+static void advance(struct replay_lane *lane, uint64_t to)
 {
     struct split *split = &lane->split;
-    if (split->todo_count == 0) {
+    split->at = to;
+    split->tries = 0;
+    if (split->bad_end < to)
+        split->bad_end = to;
+    if (split->lesson_bytes > 0 && to >= split->lesson_end) {
+        size_limit_refused(&lane->size_limit, split->lesson_bytes);
+        split->lesson_bytes = 0;
+    }
+    if (is_block_start(split, to)) {
+        bool all = to == total(split);
+        uint64_t end = all ? split->whole->end : split->whole->views[block_of(split, to) - 1].number + 1;
+        spool_lane_settle(lane->spool_lane, split->settled, end, &split->outcome);
+        split->settled = end;
+        split->outcome = (struct spool_outcome){0};
+    }
+    if (to == total(split))
         finish(lane);
-        return true;
-    }
-    split->todo_count--;
-    uint32_t from = split->todo[split->todo_count].from, to = split->todo[split->todo_count].to;
-    uint64_t max_bytes = lane->replay->export_bytes;
-    while (to - from > 1 && split->offsets[to] - split->offsets[from] > max_bytes) {
-        uint32_t middle = from + (to - from) / 2;
-        push(split, middle, to);
-        to = middle;
-    }
-    struct export *export = export_new(lane);
-    struct weir_err err = {0};
-    int rc = WEIR_E_NOMEM;
-    split->from = from;
-    split->to = to;
-    if (export != NULL) {
-        struct weir_slice raw = {split->raw.data + split->offsets[from], split->offsets[to] - split->offsets[from]};
-        export->part = true;
-        export->first = split->first;
-        export->end = split->end;
-        export->items = items_of(split, from, to);
-        export->raw_bytes = raw.len;
-        export->views[0].number = split->view.number; // for the batch id; there is no view to release
-        rc = export_send(export, &raw, &err);
-    }
-    if (rc == WEIR_OK) {
-        split->under_way = true;
-        split->attempts++;
-        return true;
-    }
-    if (export != NULL)
-        export_free(export);
-    push(split, from, to);
-    lane_fail_here(lane);
-    return false;
 }
 
-// One request that the upstream will not take. False: it could not be kept; the lane waits to try it again.
-static bool bury(struct replay_lane *lane, const struct verdict *verdict)
+// The block at `at` cannot be read: it is entered in the ledger, and the rest goes on behind it.
+static void lose_block(struct replay_lane *lane)
 {
     struct split *split = &lane->split;
-    uint32_t index = split->from;
-    struct weir_err err = {0};
+    size_t index = block_of(split, split->at);
+    uint64_t end = split->whole->views[index].number + 1;
+    lane_lose(lane, split->settled, end, &split->err);
+    split->outcome = (struct spool_outcome){0};
+    split->settled = end;
+    advance(lane, split->starts[index + 1]);
+}
+
+// Memory or damage is in the way of the block at `at`.
+static void cannot_go_on(struct replay_lane *lane, int code)
+{
+    if (code == WEIR_E_CORRUPT)
+        lose_block(lane);
+    else
+        lane_fail_here(lane);
+}
+
+static void tell_given_up(const struct replay_lane *lane, const struct verdict *verdict, uint64_t items, bool dropped)
+{
+    static struct log_limit limit = LOG_LIMIT(1000);
+    log_event_limited(&limit, LOG_WARN, dropped ? "items_dropped" : "dead_letter",
+                      dropped ? "the upstream refused items for good: they are dropped, as on_reject says"
+                              : "the upstream refused items for good: they are kept as a dead letter",
+                      LOG_STR("upstream", lane->replay->upstream->name),
+                      LOG_STR("signal", weir_signal_name(lane->signal)), LOG_U64("items", items),
+                      LOG_STR("code", verdict->code), LOG_STR("message", verdict->message));
+}
+
+// What lies in [at, to) of one block, as a letter. WEIR_E_CORRUPT: the block is. Else the dead letters' errors.
+static int put_letter(struct replay_lane *lane, uint64_t to, const struct verdict *verdict, uint64_t items)
+{
+    struct split *split = &lane->split;
+    size_t index = block_of(split, split->at);
+    const struct block_view *view = &split->whole->views[index];
+    uint64_t start = split->starts[index];
     struct spool_dead_letter letter = {
         .upstream = lane->replay->upstream->name,
         .signal = lane->signal,
         .code = verdict->code,
         .message = verdict->message,
         .attempts = split->attempts,
-        .block = split->view.number,
-        .request = index,
-        .items = split->entries[index].items,
-        .received_ns = split->view.received_first_ns,
-        .envelope = split->view.envelope,
-        .raw = {split->raw.data + split->offsets[index], split->entries[index].raw_bytes},
+        .block = view->number,
+        .request = split->at - start,
+        .items = items,
+        .received_ns = view->received_first_ns,
+        .envelope = view->envelope,
     };
-    if (spool_dead_letter_put(lane->replay->spool, &letter, &err) != WEIR_OK) {
-        lane_cannot_keep(lane, &err);
-        return false;
+    int rc = open_block(split, index, &split->err);
+    if (rc == WEIR_OK)
+        rc = part_make(&split->block, split->at - start, to - start, &letter.raw, &split->err);
+    return rc == WEIR_OK ? spool_dead_letter_put(lane->replay->spool, &letter, &split->err) : rc;
+}
+
+// [at, to), which lies in one block, is what the upstream will not take.
+static void give_up(struct replay_lane *lane, uint64_t to, const struct verdict *verdict)
+{
+    struct split *split = &lane->split;
+    uint64_t items = split->whole->views[block_of(split, split->at)].items > 0 ? to - split->at : 0;
+    int rc = put_letter(lane, to, verdict, items);
+    if (rc == WEIR_E_CORRUPT || rc == WEIR_E_NOMEM) {
+        cannot_go_on(lane, rc);
+        return;
     }
-    static struct log_limit limit = LOG_LIMIT(1000);
-    log_event_limited(&limit, LOG_WARN, "dead_letter",
-                      "the upstream refused a request for good: it is kept as a dead letter",
-                      LOG_STR("upstream", letter.upstream), LOG_STR("signal", weir_signal_name(lane->signal)),
-                      LOG_U64("items", letter.items), LOG_STR("code", letter.code), LOG_STR("message", letter.message));
-    split->outcome.dead_lettered += letter.items;
+    if (rc != WEIR_OK) {
+        lane_cannot_keep(lane, &split->err);
+        return;
+    }
+    tell_given_up(lane, verdict, items, false);
+    split->outcome.dead_lettered += items;
+    split->lesson_bytes = 0; // that was why, not the size
+    lane->refused_in_a_row++;
     pthread_mutex_lock(&lane->replay->lock);
     lane->replay->stats.lanes[lane->signal].dead_letter_requests++;
     pthread_mutex_unlock(&lane->replay->lock);
-    return true;
+    split->bad_end = to;
+    advance(lane, to);
 }
 
-// A single request cannot be made smaller: by U1 it goes again, but not without an end (U17).
-static bool may_still_pass(struct split *split, const struct verdict *verdict)
+// --- verdicts -------------------------------------------------------------------------------------------------------------
+
+// [at, to) was refused as it was, with `bytes`.
+static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const struct verdict *verdict)
 {
-    if (verdict->kind != VERDICT_SPLIT || !verdict->passes || split->to - split->from > 1)
+    struct split *split = &lane->split;
+    uint64_t middle;
+    int rc = halve(lane, split->at, to, &middle);
+    if (rc != WEIR_OK) {
+        cannot_go_on(lane, rc);
+        return;
+    }
+    if (middle == to) {
+        give_up(lane, to, verdict);
+        return;
+    }
+    split->bad_end = to;
+    split->by_size = verdict->kind == VERDICT_SPLIT;
+    if (split->by_size) {
+        split->lesson_end = to;
+        split->lesson_bytes = bytes;
+        split->max_bytes = bytes / 2 > 0 ? bytes / 2 : 1;
+    }
+}
+
+// What cannot be made smaller goes again, for by U1 its failure may pass, but not without an end (U17).
+static bool may_still_pass(struct replay_lane *lane, uint64_t to, const struct verdict *verdict)
+{
+    struct split *split = &lane->split;
+    uint64_t middle;
+    if (verdict->kind != VERDICT_SPLIT || !verdict->passes || halve(lane, split->at, to, &middle) != WEIR_OK ||
+        middle != to)
         return false;
     return ++split->tries < SPLIT_TRIES_MAX;
+}
+
+static void taken(struct replay_lane *lane, const struct export *export, const struct verdict *verdict)
+{
+    struct split *split = &lane->split;
+    uint64_t rejected = verdict->rejected_items > 0 ? (uint64_t)verdict->rejected_items : 0;
+    split->outcome.delivered += export->items;
+    split->outcome.rejected_by_upstream += rejected < export->items ? rejected : export->items;
+    lane->refused_in_a_row = 0;
+    size_limit_taken(&lane->size_limit, export->raw_bytes);
+    if (split->by_size) // the rest is smaller now: it may be taken as it is
+        split->bad_end = split->to;
+    advance(lane, split->to);
 }
 
 void split_part_done(struct export *export, const struct verdict *verdict)
 {
     struct replay_lane *lane = export->lane;
     struct split *split = &lane->split;
-    uint32_t from = split->from, to = split->to;
     split->under_way = false;
-    if (may_still_pass(split, verdict)) {
-        push(split, from, to);
-        lane_fail(lane, export, verdict);
-        return;
-    }
-    switch (verdict->kind) {
-    case VERDICT_DELIVERED: {
-        uint64_t rejected = verdict->rejected_items > 0 ? (uint64_t)verdict->rejected_items : 0;
-        split->outcome.delivered += export->items;
-        split->outcome.rejected_by_upstream += rejected < export->items ? rejected : export->items;
-        break;
-    }
-    case VERDICT_RETRY:
-    case VERDICT_HOLD:
-        push(split, from, to);
+    bool again = verdict->kind == VERDICT_RETRY || verdict->kind == VERDICT_HOLD;
+    if (again || may_still_pass(lane, split->to, verdict)) {
         if (export->lane_waits)
             lane_fail(lane, export, verdict);
         return;
-    case VERDICT_SPLIT:
-    case VERDICT_REJECT:
-        if (to - from > 1) {
-            push_halves(split, from, to);
-        } else if (!bury(lane, verdict)) {
-            push(split, from, to);
-            return;
-        }
-        break;
     }
-    split->tries = 0;
     lane_recover(lane, export);
-    if (split->todo_count == 0)
-        finish(lane);
+    if (verdict->kind == VERDICT_DELIVERED)
+        taken(lane, export, verdict);
+    else
+        refused(lane, split->to, export->raw_bytes, verdict);
+}
+
+// --- beginning ------------------------------------------------------------------------------------------------------------
+
+static void start(struct replay_lane *lane, struct export *whole)
+{
+    struct split *split = &lane->split;
+    assert(!split->active);
+    *split = (struct split){.active = true, .whole = whole, .settled = whole->first, .max_bytes = UINT64_MAX};
+    for (size_t i = 0; i < whole->view_count;
+         i++) // a block without items counts as one, which has to have an end as well
+        split->starts[i + 1] = split->starts[i] + (whole->views[i].items > 0 ? whole->views[i].items : 1);
+    if (!whole->was_refused)
+        return;
+    split->attempts = 1;
+    refused(lane, total(split), whole->raw_bytes, &whole->refusal);
+}
+
+static void start_next(struct replay_lane *lane)
+{
+    struct export *next = lane->refused;
+    if (next == NULL)
+        return;
+    lane->refused = next->next;
+    lane->refused_count--;
+    start(lane, next);
+}
+
+void split_take_over(struct export *export, const struct verdict *refusal)
+{
+    struct replay_lane *lane = export->lane;
+    export->taken_over = true;
+    export->was_refused = refusal != NULL;
+    if (refusal != NULL)
+        export->refusal = *refusal;
+    struct export **last = &lane->refused;
+    while (*last != NULL)
+        last = &(*last)->next;
+    export->next = NULL;
+    *last = export;
+    lane->refused_count++;
+    if (!lane->split.active)
+        start_next(lane);
+}
+
+void split_dispose(struct replay_lane *lane)
+{
+    part_block_close(&lane->split.block);
+    if (lane->split.active)
+        export_free(lane->split.whole);
+    lane->split = (struct split){0};
+    while (lane->refused != NULL) {
+        struct export *export = lane->refused;
+        lane->refused = export->next;
+        export_free(export);
+    }
+    lane->refused_count = 0;
+}
+
+// --- sending --------------------------------------------------------------------------------------------------------------
+
+static uint64_t part_bytes_max(const struct replay_lane *lane)
+{
+    uint64_t max_bytes = lane_bytes_max(lane);
+    return lane->split.max_bytes < max_bytes ? lane->split.max_bytes : max_bytes;
+}
+
+// Whole blocks from `at` on, up to `to` and what an export may have. False: the first block alone is too much, or `to` lies in it.
+static bool take_blocks(const struct replay_lane *lane, uint64_t to, struct export *part)
+{
+    const struct split *split = &lane->split;
+    const struct export *whole = split->whole;
+    uint64_t max_bytes = part_bytes_max(lane);
+    if (!is_block_start(split, split->at))
+        return false;
+    for (size_t i = block_of(split, split->at); i < whole->view_count && split->starts[i + 1] <= to; i++) {
+        const struct block_view *view = &whole->views[i];
+        bool divisible = part->view_count > 0 || view->items > 1;
+        if ((part->raw_bytes + view->raw_bytes > max_bytes && divisible) ||
+            (part->view_count > 0 && split->one_by_one > split->at))
+            break;
+        part->views[part->view_count] = *view;
+        part->views[part->view_count++].pin = NULL; // stays the whole's
+        part->items += view->items;
+        part->raw_bytes += view->raw_bytes;
+    }
+    return part->view_count > 0;
+}
+
+// Items of the block at `at`, up to `to` and what an export may have.
+static int take_items(struct replay_lane *lane, uint64_t to, struct export *part, struct weir_slice *raw)
+{
+    struct split *split = &lane->split;
+    size_t index = block_of(split, split->at);
+    uint64_t start = split->starts[index], end = split->starts[index + 1], max_bytes = part_bytes_max(lane);
+    int rc = open_block(split, index, &split->err);
+    if (to > end)
+        to = end;
+    while (rc == WEIR_OK) {
+        uint64_t items = to - split->at, smaller = 0;
+        rc = part_make(&split->block, split->at - start, to - start, raw, &split->err);
+        if (rc != WEIR_OK || raw->len <= max_bytes || items < 2)
+            break;
+        uint64_t fits = (uint64_t)((double)items * ((double)max_bytes / (double)raw->len));
+        fits = fits < 1 ? 1 : fits > items - 1 ? items - 1 : fits;
+        rc = cut(split, split->at, to, split->at + fits, &smaller);
+        if (rc == WEIR_OK && smaller == 0)
+            break;
+        to = smaller;
+    }
+    part->views[0] = split->whole->views[index]; // for the head; there is no view to release
+    part->views[0].pin = NULL;
+    part->items = to - split->at;
+    part->raw_bytes = raw->len;
+    if (split->at > start || to < end) {
+        part->item_from = (uint32_t)(split->at - start);
+        part->item_to = (uint32_t)(to - start);
+    }
+    return rc;
+}
+
+// Fills the part with what goes next.
+static int choose(struct replay_lane *lane, struct export *part, struct weir_slice *raw)
+{
+    struct split *split = &lane->split;
+    uint64_t to = total(split);
+    int rc = split->bad_end > split->at ? halve(lane, split->at, split->bad_end, &to) : WEIR_OK;
+    if (rc != WEIR_OK)
+        return rc;
+    if (take_blocks(lane, to, part)) {
+        split->to = split->starts[block_of(split, split->at) + part->view_count];
+        return WEIR_OK;
+    }
+    rc = take_items(lane, to, part, raw);
+    split->to = split->at + part->items;
+    return rc;
+}
+
+bool split_send_next(struct replay_lane *lane)
+{
+    struct split *split = &lane->split;
+    struct export *part = export_new(lane);
+    struct weir_slice raw = {NULL, 0};
+    if (part == NULL) {
+        lane_fail_here(lane);
+        return false;
+    }
+    part->part = true;
+    int rc = choose(lane, part, &raw);
+    part->first = part->views[0].number;
+    if (rc == WEIR_OK)
+        rc = export_send(part, part->view_count > 0 ? NULL : &raw, &split->err);
+    if (rc == WEIR_OK) {
+        split->under_way = true;
+        split->attempts++;
+        return true;
+    }
+    bool several = part->view_count > 1;
+    export_free(part);
+    if (rc == WEIR_E_CORRUPT && several)
+        split->one_by_one = split->to; // to find the damaged one
+    else
+        cannot_go_on(lane, rc);
+    return rc == WEIR_E_CORRUPT;
 }

@@ -52,7 +52,7 @@ static int read_block(struct replay_lane *lane, const struct spool_interval *str
 
 static uint64_t join_bytes_max(const struct export *export)
 {
-    uint64_t bytes = export->replay->export_bytes;
+    uint64_t bytes = lane_bytes_max(export->lane);
     return export->too_old && bytes > OLD_LETTER_BYTES_MAX ? OLD_LETTER_BYTES_MAX : bytes;
 }
 
@@ -98,7 +98,7 @@ bool lane_is_strict(const struct replay_lane *lane)
     return lane->replay->upstream->order[lane->signal] == CONFIG_ORDER_STRICT;
 }
 
-// Where the cursor takes from. False: nothing, or the one split that there may be is in its way.
+// Where the cursor takes from. False: nothing.
 static bool find_stretch(const struct replay_lane *lane, enum fresh_cursor cursor, struct spool_interval *out)
 {
     const struct fresh *fresh = &lane->fresh;
@@ -106,8 +106,7 @@ static bool find_stretch(const struct replay_lane *lane, enum fresh_cursor curso
     if (newest && (!fresh->active || fresh->dry))
         return false;
     uint64_t from = newest ? fresh->from : 0, to = fresh->active && !newest ? fresh->from : SPOOL_END;
-    return todo_find(&lane->todo, from, to, out) &&
-           !(lane->split.active && out->first < lane->cursors[cursor].split_until);
+    return todo_find(&lane->todo, from, to, out);
 }
 
 // By how old the cursor's next block is: begins two cursors, or moves the newest one up. False: the block is not the cursor's any more.
@@ -135,9 +134,7 @@ static void take_more(struct export *export, const struct spool_interval *stretc
     const struct lane_cursor *cursor = &lane->cursors[export->cursor];
     struct block_view view;
     struct weir_err err;
-    // A block that was refused is split: it travels alone.
-    while (export->view_count < JOIN_READS_MAX && export->first >= cursor->split_until &&
-           export->end >= cursor->single_until && export->end < stretch->end &&
+    while (export->view_count < JOIN_READS_MAX && export->end >= cursor->single_until && export->end < stretch->end &&
            export->raw_bytes < join_bytes_max(export)) {
         if (read_block(lane, stretch, export->end, &view, &err) != WEIR_OK)
             break;
