@@ -10,19 +10,8 @@
 
 #include "relay/certificates.h"
 #include "relay/config.h"
+#include "relay/replay_moves.h"
 #include "storage/spool.h"
-
-enum replay_state {     // CONTRACT: upstreams[].state and lanes.*.state
-    REPLAY_IDLE,        // nothing to deliver
-    REPLAY_DELIVERING,  // following live data
-    REPLAY_REPLAYING,   // emptying a backlog
-    REPLAY_PROBING,     // one export to see whether the upstream is back
-    REPLAY_BACKING_OFF, // waiting for the next attempt
-    REPLAY_HELD,        // refused by a setting: slow attempts, a person is needed
-    REPLAY_PAUSED,      // a person has stopped it: nothing is sent until a person lets it go on
-};
-#define REPLAY_STATES 7
-const char *replay_state_name(enum replay_state state); // "backing_off"
 
 #define REPLAY_SEND_BUCKETS 16
 extern const double replay_send_bounds[REPLAY_SEND_BUCKETS]; // seconds, the last is infinite

@@ -4,14 +4,6 @@
 
 #include "relay/log.h"
 
-const char *replay_state_name(enum replay_state state)
-{
-    static const char *const names[] = {"idle", "delivering", "replaying", "probing", "backing_off", "held", "paused"};
-    _Static_assert(WEIR_COUNT(names) == REPLAY_STATES, "a name for each state");
-    assert((unsigned)state < WEIR_COUNT(names));
-    return names[state];
-}
-
 // Copies what went wrong. True: in other words than the last time.
 static bool set_error(uint64_t *unix_ns, char code[32], char message[256], const struct verdict *verdict)
 {

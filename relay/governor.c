@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "relay/governor_priv.h"
+
+// Behind a probe the window is this part of an export, halved by each flap that counts.
+#define FIRST_SHARE 8
+#define FLAPS_MAX   3
+
+// The rate.
+#define REFUSED_LESS   0.08             // the rate falls by this part
+#define CLIMB_EXPORTS  25.0             // it is back to where it was after so many exports ...
+#define FIRST_SPAN_NS  100e6            // for a first export alone
+#define SLOWEST_S      30.0             // between exports: no rate counts as less
+#define CLIMB_S        5.0              // ... and so many seconds, ...
+#define CLIMB_DELAYS   20.0             // ... and so many times the server's own delay
+#define CLIMB_ABOVE    0.1              // and at twice that time it is so much above
+#define CLIMB_MAX_S    250.0            // but no longer than this
+#define RATE_FORGOTTEN 4.0              // times what was refused: it was something else
+#define REFUSALS_MAX   5                // in a row: an outage
+#define CATCH_UP_NS    (20 * NS_PER_MS) // a late start may be made up for by so much: timers are coarse
+
+void governor_init(struct governor *governor, const struct governor_policy *policy, uint64_t now_ns, double random)
+{
+    assert(policy->export_bytes > 0 && policy->max_in_flight_bytes >= policy->export_bytes);
+    assert(random >= 0 && random <= 1);
+    *governor = (struct governor){.policy = *policy, .slow_start = true, .random = random};
+    governor->threshold_bytes = (double)policy->max_in_flight_bytes;
+    governor->period_ns = governor->credit_ns = now_ns;
+    governor->mean_bytes = governor_unit(governor);
+    governor_set_window(governor, governor_unit(governor));
+}
+
+void governor_moved(struct governor *governor)
+{
+    memset(governor->least, 0, sizeof(governor->least));
+    governor->latency_ns = 0;
+    governor->rate_refused = 0;
+    governor->refused_part = 0;
+    governor->next_ns = 0;
+    governor->above_ns = 0;
+}
+
+// --- the user's limit -------------------------------------------------------------------------------------------------------------
+
+// A quarter of a second of it may gather; an export may start as soon as nothing is owed, and is paid for afterwards.
+static void gather_credit(struct governor *governor, uint64_t now_ns)
+{
+    double rate = (double)governor->policy.rate_limit_bytes_per_s;
+    uint64_t passed_ns = now_ns > governor->credit_ns ? now_ns - governor->credit_ns : 0;
+    governor->credit_bytes = smaller(governor->credit_bytes + rate * ((double)passed_ns / NS_PER_S), rate / 4);
+    governor->credit_ns = now_ns;
+}
+
+static uint64_t credit_wake_ns(const struct governor *governor, uint64_t now_ns)
+{
+    double rate = (double)governor->policy.rate_limit_bytes_per_s;
+    return now_ns + (uint64_t)(-governor->credit_bytes / rate * NS_PER_S) + 1;
+}
+
+// --- the rate --------------------------------------------------------------------------------------------------------------------
+
+// Exports a second that may be started; 0: no limit is known.
+static double known_rate(const struct governor *governor, uint64_t now_ns)
+{
+    if (governor->rate_refused <= 0)
+        return 0;
+    double x = ((double)(now_ns - governor->refused_ns) - governor->climb_ns) / governor->climb_ns; // -1 ... 0 ...
+    return governor->rate_refused * (1 + (x < 0 ? REFUSED_LESS : CLIMB_ABOVE) * x * x * x);
+}
+
+// When the latest export was started (0), the one before it (1), ...
+static uint64_t start_ns(const struct governor *governor, uint32_t back)
+{
+    return governor->starts_ns[(governor->start_count - 1 - back) % GOVERNOR_RECENT];
+}
+
+// Exports a second, by the latest starts: those of a second or some round trips; where there was one alone, those before it.
+static double present_rate(const struct governor *governor)
+{
+    uint32_t known = governor->start_count < GOVERNOR_RECENT ? governor->start_count : GOVERNOR_RECENT, count = 1;
+    if (known == 0)
+        return 1;
+    double span_ns = larger(8 * governor->latency_ns, NS_PER_S), passed_ns = 0, before_ns = 0;
+    for (uint32_t i = 1; i < known; i++) {
+        passed_ns = (double)(start_ns(governor, 0) - start_ns(governor, i));
+        if (passed_ns > span_ns)
+            break;
+        before_ns = passed_ns;
+        count++;
+    }
+    if (count == GOVERNOR_RECENT)
+        return (count - 1) / larger(before_ns / NS_PER_S, 1e-6);
+    if (count == known) // all there were since the flow began
+        return count / (larger(passed_ns, governor->latency_ns > 0 ? governor->latency_ns : FIRST_SPAN_NS) / NS_PER_S);
+    if (count > 1)
+        return count / (span_ns / NS_PER_S);
+    uint32_t back = known > 4 ? 4 : known - 1;
+    passed_ns = (double)(start_ns(governor, 0) - start_ns(governor, back));
+    return back / smaller(passed_ns / NS_PER_S, back * SLOWEST_S);
+}
+
+static void remember_refusal(struct governor *governor, uint64_t now_ns, const struct governor_end *end)
+{
+    double rate = known_rate(governor, now_ns);
+    bool was_used = governor->limited_ns >= now_ns - end->latency_ns;
+    if (rate <= 0 || !was_used)
+        rate = rate > 0 ? smaller(rate, present_rate(governor)) : present_rate(governor);
+    // Refused again at once, or most of the time: far too much was sent.
+    if (governor->refusals > 1)
+        rate /= 4;
+    else if (governor->answers <= 1)
+        rate /= 2;
+    else if (governor->refused_part > 4 * REFUSED_LESS)
+        rate *= 1 - governor->refused_part / 2;
+    governor->rate_refused = larger(rate, 1 / SLOWEST_S);
+    governor->refused_ns = now_ns;
+    double climb_s =
+        CLIMB_EXPORTS / governor->rate_refused + CLIMB_S + CLIMB_DELAYS * (double)end->retry_after_ms / 1e3;
+    governor->climb_ns = smaller(climb_s, CLIMB_MAX_S) * NS_PER_S;
+}
+
+// --- starting -------------------------------------------------------------------------------------------------------------------
+
+static bool window_has_room(const struct governor *governor, uint64_t bytes)
+{
+    return governor->in_flight == 0 || (double)governor->in_flight_bytes + (double)bytes <= governor->window_bytes;
+}
+
+bool governor_may_start(struct governor *governor, uint64_t now_ns, uint64_t bytes, uint64_t *wake_ns)
+{
+    *wake_ns = UINT64_MAX;
+    if (governor->state == REPLAY_PAUSED || (governor->down && governor->in_flight > 0))
+        return false;
+    if (backoff_waits(&governor->backoff, now_ns)) {
+        *wake_ns = governor->backoff.until_ns;
+        if (governor->state == REPLAY_IDLE) // there was nothing to wait with, and now there is
+            replay_move(&governor->state, REPLAY_BACKING_OFF);
+        return false;
+    }
+    if (governor->policy.rate_limit_bytes_per_s > 0) {
+        gather_credit(governor, now_ns);
+        if (governor->credit_bytes < 0) {
+            *wake_ns = credit_wake_ns(governor, now_ns);
+            return false;
+        }
+    }
+    if (governor->down)
+        return true;
+    if (now_ns < governor->next_ns) {
+        governor->held_up = true;
+        *wake_ns = governor->next_ns;
+        return false;
+    }
+    if (!window_has_room(governor, bytes)) {
+        governor->held_up = true;
+        return false;
+    }
+    return true;
+}
+
+uint64_t governor_export_bytes(const struct governor *governor)
+{
+    uint64_t most = governor->policy.export_bytes;
+    return governor->down && most > GOVERNOR_PROBE_BYTES ? GOVERNOR_PROBE_BYTES : most;
+}
+
+// How long after this one the next may start, by window and by rate.
+static double gap_ns(const struct governor *governor, uint64_t now_ns, double bytes)
+{
+    double gap = 0, rate = known_rate(governor, now_ns);
+    if (bytes > governor->window_bytes)
+        gap = smaller(bytes / governor->window_bytes * governor->latency_ns, SLOWEST_S * NS_PER_S);
+    if (rate > 0) // small ones are paid for in proportion: whether requests or bytes are refused is not known
+        gap = larger(gap, smaller(bytes / governor->mean_bytes, 1) / rate * NS_PER_S);
+    return gap;
+}
+
+static void leave_gap(struct governor *governor, uint64_t now_ns, double bytes)
+{
+    double gap = gap_ns(governor, now_ns, bytes);
+    if (gap <= 0)
+        return;
+    uint64_t late_ns = now_ns - (now_ns > governor->next_ns ? governor->next_ns : now_ns);
+    uint64_t from_ns = late_ns < CATCH_UP_NS ? governor->next_ns : now_ns;
+    governor->next_ns = from_ns + (uint64_t)(gap * (0.98 + governor->random / 25));
+}
+
+void governor_started(struct governor *governor, uint64_t now_ns, uint64_t bytes, bool backlog)
+{
+    assert(governor->state != REPLAY_PAUSED && !backoff_waits(&governor->backoff, now_ns));
+    assert(!governor->down || governor->in_flight == 0);
+    bool probing = governor->down || governor->state == REPLAY_HELD;
+    if (governor->state != REPLAY_PROBING)
+        replay_move(&governor->state, probing ? REPLAY_PROBING : backlog ? REPLAY_REPLAYING : REPLAY_DELIVERING);
+    governor->in_flight++;
+    governor->in_flight_bytes += bytes;
+    if (governor->held_up || (double)governor->in_flight_bytes > governor->window_bytes / 2)
+        governor->limited_ns = now_ns;
+    governor->held_up = false;
+    governor->mean_bytes += ((double)bytes - governor->mean_bytes) / 8;
+    if (governor->mean_bytes < 1)
+        governor->mean_bytes = 1;
+    governor->starts_ns[governor->start_count++ % GOVERNOR_RECENT] = now_ns;
+    if (governor->start_count == UINT32_MAX - UINT32_MAX % GOVERNOR_RECENT)
+        governor->start_count = GOVERNOR_RECENT;
+    if (governor->policy.rate_limit_bytes_per_s > 0)
+        governor->credit_bytes -= (double)bytes;
+    if (!governor->down)
+        leave_gap(governor, now_ns, (double)bytes);
+}
+
+// --- ends -----------------------------------------------------------------------------------------------------------------------
+
+// From now on one probe at a time. `keep`: the server asked for a pause, and behind the probe it goes on as before; else the window that
+// slow start begins with is set now.
+static void go_down(struct governor *governor, uint64_t now_ns, bool keep)
+{
+    if (!keep && (!governor->down || governor->keep_window)) {
+        bool soon = now_ns - governor->up_ns < GOVERNOR_STEADY_MS * NS_PER_MS;
+        governor->flaps = !soon ? 0 : governor->flaps < FLAPS_MAX ? governor->flaps + 1 : FLAPS_MAX;
+        if (!soon)
+            backoff_reset(&governor->backoff);
+        governor->threshold_bytes = larger(governor->window_bytes / 2, governor_unit(governor) / FIRST_SHARE);
+        double first = governor_unit(governor) / (double)(FIRST_SHARE << governor->flaps);
+        governor_set_window(governor, smaller(governor->window_bytes, first));
+        governor->slow_start = true;
+    }
+    governor->keep_window = keep && (!governor->down || governor->keep_window);
+    governor->down = true;
+    replay_move(&governor->state, REPLAY_BACKING_OFF);
+}
+
+static void come_up(struct governor *governor, uint64_t now_ns)
+{
+    if (!governor->keep_window)
+        governor->up_ns = now_ns;
+    governor->down = governor->keep_window = false;
+    governor->next_ns = now_ns + (uint64_t)(governor->latency_ns * governor->random);
+    governor->refusals = 0;
+    governor->limited_ns = now_ns;
+    governor->shrunk_ns = now_ns;
+    governor->above_ns = 0;
+    governor->backoff.until_ns = 0;
+    // The rate that was refused before a long outage is forgotten; else it is climbed to once more, and the probe was the first.
+    if (governor->rate_refused > 0 && known_rate(governor, now_ns) > RATE_FORGOTTEN * governor->rate_refused)
+        governor->rate_refused = 0;
+    if (governor->rate_refused <= 0)
+        return;
+    if (now_ns > governor->refused_ns + (uint64_t)governor->climb_ns)
+        governor->refused_ns = now_ns;
+    governor->next_ns = now_ns + (uint64_t)(NS_PER_S / known_rate(governor, now_ns));
+}
+
+static void fail(struct governor *governor, uint64_t now_ns, const struct governor_end *end, double random)
+{
+    struct backoff_policy policy = governor->policy.retry;
+    bool cheap = end->outcome == GOVERNOR_UNREACHABLE;
+    if (cheap && policy.max_ms > GOVERNOR_UNREACHABLE_MS)
+        policy.max_ms = GOVERNOR_UNREACHABLE_MS;
+    go_down(governor, now_ns, false);
+    // It answers, if only by a refusal: how often it could not be reached before says nothing of how long this takes.
+    if (!cheap && governor->unreachable && governor->backoff.failures > governor->flaps)
+        governor->backoff.failures = governor->flaps;
+    governor->unreachable = cheap;
+    backoff_fail(&governor->backoff, &policy, end->retry_after_ms, random, now_ns);
+}
+
+static void throttled(struct governor *governor, uint64_t now_ns, const struct governor_end *end, double random)
+{
+    governor->refused_part += (1 - governor->refused_part) / 8;
+    uint64_t started_ns = now_ns - end->latency_ns;
+    bool older = started_ns < governor->shrunk_ns || backoff_is_older(&governor->backoff, started_ns);
+    if (!older) {
+        governor->refusals++;
+        if (governor->down || governor->refusals >= REFUSALS_MAX) {
+            fail(governor, now_ns, end, random);
+            return;
+        }
+        remember_refusal(governor, now_ns, end);
+        bool much = governor->slow_start || governor->refusals > 1;
+        governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - REFUSED_LESS));
+        governor->slow_start = false;
+        governor->shrunk_ns = now_ns;
+        governor->answers = 0;
+        governor->next_ns = now_ns + (uint64_t)(NS_PER_S / known_rate(governor, now_ns) * (0.5 + random));
+    }
+    if (end->retry_after_ms > 0) {
+        go_down(governor, now_ns, true);
+        governor->backoff.failed_ns = now_ns;
+        backoff_extend(&governor->backoff, end->retry_after_ms, random, now_ns);
+    }
+}
+
+static void answered(struct governor *governor, uint64_t now_ns, const struct governor_end *end)
+{
+    governor->refused_part -= governor->refused_part / 8;
+    if (governor->answers < UINT32_MAX)
+        governor->answers++;
+    uint64_t started_ns = now_ns - end->latency_ns;
+    if (governor->down) {
+        if (backoff_is_older(&governor->backoff, started_ns) || backoff_waits(&governor->backoff, now_ns))
+            return; // it was under way when the others failed
+        come_up(governor, now_ns);
+    }
+    if (started_ns >= governor->shrunk_ns)
+        governor->refusals = 0;
+    if (now_ns - governor->up_ns > GOVERNOR_STEADY_MS * NS_PER_MS)
+        backoff_reset(&governor->backoff);
+    if (governor->state == REPLAY_PROBING)
+        replay_move(&governor->state, REPLAY_DELIVERING);
+    if (governor->rate_refused > 0 && known_rate(governor, now_ns) > RATE_FORGOTTEN * governor->rate_refused)
+        governor->rate_refused = 0;
+    if (end->outcome == GOVERNOR_DELIVERED)
+        governor_learn_latency(governor, now_ns, end);
+}
+
+void governor_dropped(struct governor *governor, uint64_t bytes)
+{
+    assert(governor->in_flight > 0 && governor->in_flight_bytes >= bytes);
+    governor->in_flight--;
+    governor->in_flight_bytes -= bytes;
+}
+
+void governor_ended(struct governor *governor, uint64_t now_ns, const struct governor_end *end, double random)
+{
+    assert(random >= 0 && random <= 1 && end->latency_ns <= now_ns);
+    bool paused = governor->state == REPLAY_PAUSED;
+    if (paused)
+        governor->state = REPLAY_IDLE; // what it would be
+    governor->random = random;
+    switch (end->outcome) {
+    case GOVERNOR_DELIVERED:
+    case GOVERNOR_REFUSED:
+    case GOVERNOR_HELD:
+        answered(governor, now_ns, end);
+        break;
+    case GOVERNOR_THROTTLED:
+        throttled(governor, now_ns, end, random);
+        break;
+    case GOVERNOR_UNREACHABLE:
+    case GOVERNOR_LOST:
+        if (!backoff_is_older(&governor->backoff, now_ns - end->latency_ns)) // else the same failure
+            fail(governor, now_ns, end, random);
+        break;
+    }
+    governor_dropped(governor, end->bytes);
+    if (paused)
+        replay_move(&governor->state, REPLAY_PAUSED);
+}
+
+// --- what the worker says ---------------------------------------------------------------------------------------------------------
+
+void governor_rest(struct governor *governor)
+{
+    assert(governor->in_flight == 0);
+    if (governor->state != REPLAY_PAUSED)
+        replay_move(&governor->state, REPLAY_IDLE);
+}
+
+void governor_hold(struct governor *governor)
+{
+    if (governor->state != REPLAY_PAUSED)
+        replay_move(&governor->state, REPLAY_HELD);
+}
+
+void governor_pause(struct governor *governor, bool paused)
+{
+    if (paused)
+        replay_move(&governor->state, REPLAY_PAUSED);
+    else if (governor->state == REPLAY_PAUSED)
+        replay_move(&governor->state, REPLAY_IDLE);
+}
+
+double governor_rate(const struct governor *governor, uint64_t now_ns)
+{
+    double rate = known_rate(governor, now_ns) * governor->mean_bytes;
+    double limit = (double)governor->policy.rate_limit_bytes_per_s;
+    double window = governor->latency_ns > 0 ? governor->window_bytes / governor->latency_ns * NS_PER_S : 0;
+    bool windowed = window > 0 && governor->window_bytes < governor_unit(governor);
+    double least = rate;
+    if (limit > 0 && (least <= 0 || limit < least))
+        least = limit;
+    if (windowed && (least <= 0 || window < least))
+        least = window;
+    return least;
+}
