@@ -150,7 +150,7 @@ powercut-test: powercut ## the same with 500 cuts
 memory: export WEIR_TEST_BACKLOG_MIB ?= 512
 memory: E2E := -k test_memory -n0
 memory: e2e ## anonymous memory with a backlog of WEIR_TEST_BACKLOG_MIB=512, and a relay in a 64 MiB cgroup, with their figures
-interop: $(B)/weir tools $(B)/tests/unit/dump_otlp_json ## real SDKs (JS, Python, Go), a Collector and a Prometheus around weir, item by item (fetched into build/interop)
+interop: $(B)/weir tools $(B)/tests/unit/dump_otlp_json ## real SDKs (JS, Python, Go, Rust), a Collector and a Prometheus around weir, item by item (fetched into build/interop)
 	@WEIR_BUILD=$(B) tests/interop/run.sh
 attacks: $(B)/weir tools ## hostile input: attacks on a relay beside honest senders, with what each cost (minutes; tests/ATTACKS.md)
 	@WEIR_BUILD=$(B) /usr/bin/python3 tests/attacks/run.py $(ATTACKS)

@@ -17,6 +17,7 @@ SDKS = {
     "python": ([ROOT / "build" / "venv" / "bin" / "python", ROOT / "tests" / "interop" / "sdk.py"],
                ["grpc-none", "grpc-gzip", "http-none", "http-gzip", "http-deflate"]),
     "go": ([AT / "sdk-go"], ["grpc-none", "grpc-gzip", "grpc-zstd", "http-none", "http-gzip"]),
+    "rust": ([AT / "sdk-rust"], ["grpc-none", "grpc-gzip", "grpc-zstd", "http-none", "http-gzip", "http-zstd"]),
 }
 COLLECTOR_SIGNALS = (*SIGNALS, "profiles")
 POINTS = {5, 7, 9, 10, 11}  # Metric's oneof: gauge, sum, histogram, exponential histogram, summary
@@ -30,8 +31,9 @@ def have(what):
 def sdk(name, ways, *targets):
     """Runs an SDK's program; targets: objects with address(transport). Returns what it made: items of each signal."""
     order = {"ways": ways, "targets": [{t: target.address(t) for t in ("grpc", "http")} for target in targets]}
+    words = [json.dumps(order)] if name != "rust" else [",".join(ways), *(f"{t['grpc']} {t['http']}" for t in order["targets"])]
     done = subprocess.run(
-        [*SDKS[name][0], json.dumps(order)], cwd=AT, capture_output=True, text=True, timeout=240, env={**os.environ, "NO_PROXY": "*", "no_proxy": "*"},
+        [*SDKS[name][0], *words], cwd=AT, capture_output=True, text=True, timeout=240, env={**os.environ, "NO_PROXY": "*", "no_proxy": "*"},
     )
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)

@@ -89,6 +89,18 @@ build_collector() {
     fi
     ready collector "$("$to/otelcol" --version)"
 }
+fetch_rust() {
+    local from=$here/sdk-rust files
+    files=("$from"/Cargo.{toml,lock} "$from"/src/main.rs)
+    command -v cargo >/dev/null || { skip "Rust SDK: cargo is not installed (Debian 12's is too old: 1.85 is needed)"; return; }
+    if ! fresh rust "${files[@]}" || [ ! -x "$at/sdk-rust" ]; then
+        (cd "$from" && cargo fetch -q --locked) || { skip "Rust SDK: its crates could not be fetched"; return; }
+        (cd "$from" && nice cargo build -q --locked --offline --target-dir "$at/rust") || { need "Rust SDK: it does not build"; return; }
+        cp "$at/rust/debug/sdk-rust" "$at/"
+        made rust "${files[@]}"
+    fi
+    ready rust "OpenTelemetry Rust $(sed -n 's/^opentelemetry = "=\(.*\)"/\1/p' "$from/Cargo.toml"), $(cargo --version)"
+}
 go_peers() {
     local version
     command -v go >/dev/null || { skip "Go SDK, Collector, Prometheus: go is not installed (Debian 12's is too old: 1.26 is needed)"; return; }
@@ -109,6 +121,7 @@ go_peers() {
 
 fetch_js
 fetch_python
+fetch_rust
 go_peers
 [ "${1-}" != fetch ] || exit 0
 cd "$root"
