@@ -28,6 +28,7 @@
 #define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + ENVELOPE_HEADERS_MAX + 8)
 #define EXPORT_BYTES_MIN   (64u * 1024) // an export that is not through in time is made smaller, down to this
 #define SPLIT_TRIES_MAX    10 // of one item whose refusal may pass (U17), before it counts as refused for good
+#define SPLIT_ADJACENT     2  // given up side by side: then what is next to them goes by itself
 #define SPLIT_SINGLES      16 // items given up one by one, before more are given up together
 
 // One request under way.

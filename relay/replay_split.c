@@ -398,12 +398,32 @@ static int take_items(struct replay_lane *lane, uint64_t to, struct export *part
     return rc;
 }
 
+// Where the next part ends, as far as what was refused says.
+static int next_end(struct replay_lane *lane, uint64_t *to)
+{
+    struct split *split = &lane->split;
+    *to = total(split);
+    if (split->bad_end > split->at)
+        return halve(lane, split->at, split->bad_end, to);
+    if (lane->refused_in_a_row < SPLIT_ADJACENT)
+        return WEIR_OK;
+    // What is refused lies side by side: what is next to it is more likely refused than not, and not worth a search.
+    uint64_t middle = 0, end = split->starts[block_of(split, split->at) + 1], next = split->at + unit(lane);
+    if (next >= end) {
+        *to = end;
+        return WEIR_OK;
+    }
+    int rc = cut(split, split->at, end, next, &middle);
+    *to = middle > 0 ? middle : end;
+    return rc;
+}
+
 // Fills the part with what goes next.
 static int choose(struct replay_lane *lane, struct export *part, struct weir_slice *raw)
 {
     struct split *split = &lane->split;
-    uint64_t to = total(split);
-    int rc = split->bad_end > split->at ? halve(lane, split->at, split->bad_end, &to) : WEIR_OK;
+    uint64_t to;
+    int rc = next_end(lane, &to);
     if (rc != WEIR_OK)
         return rc;
     if (take_blocks(lane, to, part)) {

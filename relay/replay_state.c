@@ -163,8 +163,10 @@ void replay_update_state(struct replay *replay)
     enum replay_state before = replay->stats.state;
     replay->stats.next_attempt_ns = next_ns > now_ns ? next_ns : 0;
     replay->stats.encoding = encoding_name(replay->encoding);
-    for (int i = 0; i < WEIR_SIGNALS; i++)
+    for (int i = 0; i < WEIR_SIGNALS; i++) {
         replay->stats.lanes[i].state = states[i];
+        replay->stats.lanes[i].export_max_bytes = lane_bytes_max(&replay->lanes[i]);
+    }
     if (state != before) {
         replay->stats.state = state;
         replay->stats.since_unix_ns = weir_now_unix_ns();

@@ -66,6 +66,8 @@ struct replay_rig {
     atomic_bool server_done;
     // The test's answer, in the server's thread.
     struct rig_answer (*decide)(struct replay_rig *rig, const struct rig_seen *seen);
+    // How ids are read from what arrives; NULL: from records as above.
+    void (*read)(struct rig_seen *seen, struct weir_slice raw);
     pthread_mutex_t lock; // guards what follows
     struct rig_seen seen[RIG_SEEN_MAX];
     int seen_count;
@@ -188,7 +190,7 @@ static inline void rig_data(void *ctx, struct exchange *exchange, struct weir_sl
     cr_assert(weir_buf_append(&pending->body, data.data, data.len));
 }
 
-static inline void rig_parse(struct rig_seen *seen, struct weir_slice wire)
+static inline void rig_parse(const struct replay_rig *rig, struct rig_seen *seen, struct weir_slice wire)
 {
     struct weir_buf raw = {0};
     struct weir_err err = {0};
@@ -198,7 +200,9 @@ static inline void rig_parse(struct rig_seen *seen, struct weir_slice wire)
     decoder_free(decoder);
     seen->wire_bytes = wire.len;
     seen->raw_bytes = raw.len;
-    size_t at = 0;
+    if (rig->read != NULL)
+        rig->read(seen, (struct weir_slice){raw.data, raw.len});
+    size_t at = rig->read != NULL ? raw.len : 0;
     while (at < raw.len) {
         cr_assert_leq(at + RIG_HEAD, raw.len, "a cut request");
         cr_assert_lt(seen->id_count, RIG_IDS_MAX);
@@ -248,7 +252,7 @@ static inline void rig_end(void *ctx, struct exchange *exchange)
         wire.data += GRPC_PREFIX_LEN;
         wire.len -= GRPC_PREFIX_LEN;
     }
-    rig_parse(&seen, wire);
+    rig_parse(rig, &seen, wire);
     pthread_mutex_lock(&rig->lock);
     seen.index = rig->seen_count;
     struct rig_answer answer =
@@ -306,7 +310,7 @@ static inline void rig_on_release(struct loop_message *message)
             rig_copy_header(encoding, sizeof(encoding), pending->exchange, grpc ? "grpc-encoding" : "content-encoding");
             encoding_by_name(ENCODING_OF_HTTP, encoding, strlen(encoding), &seen.encoding);
             size_t skip = grpc ? GRPC_PREFIX_LEN : 0;
-            rig_parse(&seen, (struct weir_slice){pending->body.data + skip, pending->body.len - skip});
+            rig_parse(rig, &seen, (struct weir_slice){pending->body.data + skip, pending->body.len - skip});
             pthread_mutex_lock(&rig->lock);
             rig_count(rig, &seen);
             pthread_mutex_unlock(&rig->lock);
