@@ -27,6 +27,7 @@ enum config_compression {
 };
 enum config_order { CONFIG_ORDER_STRICT = 0, CONFIG_ORDER_RELAXED };
 enum config_full { CONFIG_FULL_REFUSE = 0, CONFIG_FULL_EVICT_OLDEST };
+enum config_reject { CONFIG_REJECT_DEAD_LETTER = 0, CONFIG_REJECT_DROP };
 enum config_start { CONFIG_START_NOW = 0, CONFIG_START_OLDEST };
 enum config_tls_version { CONFIG_TLS_1_2 = 0, CONFIG_TLS_1_3 };
 
@@ -87,7 +88,8 @@ struct config_upstream {
     struct {
         uint64_t initial_ms, max_ms;
     } retry;
-    uint64_t max_data_age_ms; // since its receipt; older data becomes dead letters; 0: no limit
+    enum config_reject on_reject; // what becomes of items that the upstream refuses for good
+    uint64_t max_data_age_ms;     // since its receipt; older data becomes dead letters; 0: no limit
     enum config_start start;
 };
 

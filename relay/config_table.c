@@ -40,6 +40,7 @@ static const char *const compressions[] = {"auto", "zstd", "gzip", "none", NULL}
 static const char *const tls_versions[] = {"1.2", "1.3", NULL};
 static const char *const orders[] = {"strict", "relaxed", NULL};
 static const char *const fulls[] = {"refuse", "evict_oldest", NULL};
+static const char *const rejects[] = {"dead_letter", "drop", NULL};
 static const char *const starts[] = {"now", "oldest", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const formats[] = {"text", "json", NULL};
@@ -136,6 +137,8 @@ const struct config_row config_rows[] = {
      "wait after the first failure; it grows from there, with jitter"},
     {UPSTREAM("retry.max", DURATION, retry.max_ms), "30s", 10, 24 * H, NULL,
      "longest wait between two attempts; attempts never end"},
+    {UPSTREAM("on_reject", ENUM, on_reject), "dead_letter", 0, 0, rejects,
+     "items the upstream refuses for good: kept as dead letters, or dropped and counted"},
     {UPSTREAM("max_data_age", DURATION, max_data_age_ms), "0s", 0, 3650 * D, NULL,
      "data received longer ago goes to the dead letters instead of the upstream; 0s: no limit"},
     {UPSTREAM("start", ENUM, start), "now", 0, 0, starts,

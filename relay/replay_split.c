@@ -187,12 +187,30 @@ static int put_letter(struct replay_lane *lane, uint64_t to, const struct verdic
     return rc == WEIR_OK ? spool_dead_letter_put(lane->replay->spool, &letter, &split->err) : rc;
 }
 
+// Keeps [at, to), or drops it where the upstream is configured so. As put_letter.
+static int let_go(struct replay_lane *lane, uint64_t to, const struct verdict *verdict, uint64_t items)
+{
+    bool drop = lane->replay->upstream->on_reject == CONFIG_REJECT_DROP;
+    struct replay_lane_stats *stats = &lane->replay->stats.lanes[lane->signal];
+    struct spool_outcome *outcome = &lane->split.outcome;
+    int rc = drop ? WEIR_OK : put_letter(lane, to, verdict, items);
+    if (rc != WEIR_OK)
+        return rc;
+    *(drop ? &outcome->discarded : &outcome->dead_lettered) += items;
+    pthread_mutex_lock(&lane->replay->lock);
+    stats->dropped_items += drop ? items : 0;
+    stats->dead_letter_requests += !drop;
+    pthread_mutex_unlock(&lane->replay->lock);
+    tell_given_up(lane, verdict, items, drop);
+    return WEIR_OK;
+}
+
 // [at, to), which lies in one block, is what the upstream will not take.
 static void give_up(struct replay_lane *lane, uint64_t to, const struct verdict *verdict)
 {
     struct split *split = &lane->split;
     uint64_t items = split->whole->views[block_of(split, split->at)].items > 0 ? to - split->at : 0;
-    int rc = put_letter(lane, to, verdict, items);
+    int rc = let_go(lane, to, verdict, items);
     if (rc == WEIR_E_CORRUPT || rc == WEIR_E_NOMEM) {
         cannot_go_on(lane, rc);
         return;
@@ -201,13 +219,8 @@ static void give_up(struct replay_lane *lane, uint64_t to, const struct verdict 
         lane_cannot_keep(lane, &split->err);
         return;
     }
-    tell_given_up(lane, verdict, items, false);
-    split->outcome.dead_lettered += items;
     split->lesson_bytes = 0; // that was why, not the size
     lane->refused_in_a_row++;
-    pthread_mutex_lock(&lane->replay->lock);
-    lane->replay->stats.lanes[lane->signal].dead_letter_requests++;
-    pthread_mutex_unlock(&lane->replay->lock);
     split->bad_end = to;
     advance(lane, to);
 }

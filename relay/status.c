@@ -246,6 +246,7 @@ static json_t *lane_part(const struct snapshot *s, const struct snapshot_lane *l
     put(object, "intervals", intervals);
     put_age(object, "oldest_age_seconds", s->unix_ns, ledger->oldest_received_ns);
     const struct replay_lane_stats *replay = &lane->replay;
+    put_u64(object, "export_max_bytes", replay->export_max_bytes);
     put(object, "last_error", error_part(replay->error_unix_ns, replay->error_code, replay->error_message, failed));
     return object.json;
 }

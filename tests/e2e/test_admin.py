@@ -29,7 +29,7 @@ UPSTREAM = {
     "lanes": dict,
 }
 LANE = {
-    "state": str, "intervals": list, "oldest_age_seconds": (int, float, None),
+    "state": str, "intervals": list, "oldest_age_seconds": (int, float, None), "export_max_bytes": int,
     "items": {k: int for k in ("accepted", "delivered", "pending", "dead_lettered", "evicted", "discarded", "rejected_by_upstream", "replayed")},
     "evicted": {"full": int, "age": int, "damage": int, "received_first": (str, None), "received_last": (str, None)},
 }

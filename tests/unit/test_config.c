@@ -349,7 +349,8 @@ Test(yaml, fills_the_struct)
         "  headers: {X-B: '${env:NOT:-2}', x-a: '1'}\n  tls: &tls {ca_file: /ca, min_version: 1.3}\n"
         "  order: {traces: strict, metrics: relaxed}\n  retry: {initial: 10ms, max: 1d}\n  start: oldest\n  "
         "max_data_age: 2h\n"
-        "- {name: b, endpoint: 'http://c:4317', protocol: http/protobuf, max_in_flight: 64, headers: , fresh_share: 0.25}\n"
+        "- {name: b, endpoint: 'http://c:4317', protocol: http/protobuf, max_in_flight: 64, headers: , fresh_share: "
+        "0.25, on_reject: drop}\n"
         "- {name: c, endpoint: 'grpcs://c', tls: *tls}\n"
         "admin: {token_file: /run/token}\nlog: {level: warn, format: json}\n",
         &config);
@@ -395,6 +396,8 @@ Test(yaml, fills_the_struct)
     cr_assert_eq(b->max_in_flight, 64);
     cr_assert_eq(b->fresh_share, 250);
     cr_assert_eq(c->fresh_share, 500);
+    cr_assert_eq(b->on_reject, CONFIG_REJECT_DROP);
+    cr_assert_eq(c->on_reject, CONFIG_REJECT_DEAD_LETTER);
     cr_assert_str_eq(c->tls.ca_file, "/ca");
     cr_assert_str_eq(config.admin.endpoint, "127.0.0.1:9464");
     cr_assert_eq(config.log.level, LOG_WARN);

@@ -304,6 +304,29 @@ Test(replay_split, what_is_refused_altogether_is_given_up_in_ever_larger_parts)
     rig_free(rig);
 }
 
+Test(replay_split, on_reject_drop_counts_and_keeps_nothing)
+{
+    struct replay_rig *rig =
+        rig_new((struct config_upstream){.on_reject = CONFIG_REJECT_DROP, .signals = 1u << WEIR_LOGS});
+    rig->read = read_request;
+    rig->decide = refuse_poison;
+    memset(poison_ids, 0, sizeof(poison_ids));
+    weather = 0;
+    poison_ids[7] = true;
+    append_block(rig, WEIR_LOGS, 0, (uint64_t[]){20}, 1, 0);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    struct spool_lane_stats ledger = rig_ledger(rig, WEIR_LOGS);
+    struct spool_stats stats;
+    spool_stats_get(rig->spool, &stats);
+    cr_expect_eq(ledger.discarded, 1);
+    cr_expect_eq(ledger.delivered, 19);
+    cr_expect_eq(ledger.dead_lettered + stats.dead_letter_items, 0);
+    cr_expect_eq(rig_stats(rig).lanes[WEIR_LOGS].dropped_items, 1);
+    cr_expect_eq(rig_stats(rig).lanes[WEIR_LOGS].dead_letter_requests, 0);
+    rig_free(rig);
+}
+
 // --- too large ------------------------------------------------------------------------------------------------------------
 
 #define TAKES 20000

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is learnt of the sizes that an upstream takes.
+#include <criterion/criterion.h>
+
+#include "relay/size_limit.h"
+
+TestSuite(size_limit, .timeout = 10);
+
+Test(size_limit, lies_between_what_was_taken_and_what_was_refused)
+{
+    struct size_limit limit = {0};
+    size_limit_taken(&limit, 1000);
+    cr_expect_eq(limit.bytes, 0, "nothing was refused: no limit");
+    size_limit_refused(&limit, 1500);
+    cr_expect_eq(limit.bytes, 1000, "what was taken, when that is more than half of what was refused");
+    size_limit_refused(&limit, 900);
+    cr_expect_eq(limit.bytes, 450, "it took 1000 once, and no longer");
+    size_limit_refused(&limit, 1);
+    cr_expect_eq(limit.bytes, 1, "never nothing");
+}
+
+// An upstream that takes `takes` bytes and always has more than that waiting.
+Test(size_limit, costs_little_and_finds_a_raised_limit)
+{
+    struct size_limit limit = {0};
+    uint64_t takes = 4000000, refused = 0;
+    size_limit_refused(&limit, 8000000);
+    for (int i = 0; i < 10000; i++) {
+        if (i == 5000)
+            takes = 16000000;
+        uint64_t bytes = limit.bytes;
+        if (bytes <= takes) {
+            size_limit_taken(&limit, bytes);
+            continue;
+        }
+        refused++;
+        size_limit_taken(&limit, bytes / 2);
+        size_limit_refused(&limit, bytes);
+        cr_expect_geq(limit.bytes, takes / 2);
+    }
+    cr_expect_leq(refused, 10000 / 64, "%llu", (unsigned long long)refused);
+    cr_expect_gt(limit.bytes, 12000000, "%llu", (unsigned long long)limit.bytes);
+}
+
+Test(size_limit, a_refusal_that_a_larger_success_contradicts_is_dropped)
+{
+    struct size_limit limit = {0};
+    size_limit_refused(&limit, 100);
+    size_limit_taken(&limit, 5000);
+    cr_expect_eq(limit.refused, 0);
+}
