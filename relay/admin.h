@@ -5,6 +5,7 @@
 //   GET /metrics     Prometheus text or OpenMetrics
 //   GET /healthz     200 while every ingest loop turns, else 503: restart me
 //   GET /readyz      200 while data can be taken durably, else 503 with the reason
+//   POST /v1/drain, /v1/upstreams/NAME/pause|resume|discard   orders (relay/admin_orders.h)
 //   POST /v1/replay  adds stored data to an upstream's lanes once more (relay/admin_replay.h)
 #ifndef WEIR_RELAY_ADMIN_H
 #define WEIR_RELAY_ADMIN_H

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "relay/admin_answer.h"
+#include "relay/admin_orders.h"
 #include "relay/admin_replay.h"
 #include "relay/log.h"
 #include "relay/metrics.h"
@@ -173,17 +174,90 @@ static void post_replay(struct admin_view *view, h2o_req_t *req)
     answer_json(req, status, json);
 }
 
+static void post_drain(struct admin_view *view, h2o_req_t *req)
+{
+    json_t *json = NULL;
+    int status = admin_drain(view->relay, slice_of(req->entity), &json);
+    answer_json(req, status, json);
+}
+
+#define UPSTREAMS "/v1/upstreams/"
+typedef int (*upstream_fn)(struct relay *relay, const char *upstream, struct weir_slice body, json_t **out);
+
+// Between UPSTREAMS and the last slash, decoded by h2o.
+static void post_to_upstream(struct admin_view *view, h2o_req_t *req, upstream_fn order)
+{
+    char name[256];
+    h2o_iovec_t path = req->path_normalized;
+    size_t len = path.len;
+    while (path.base[len - 1] != '/')
+        len--;
+    len -= sizeof(UPSTREAMS); // with the slash instead of the 0
+    if (len >= sizeof(name) || memchr(path.base, '\0', path.len) != NULL) {
+        answer_error(req, 404, "no upstream has such a name");
+        return;
+    }
+    memcpy(name, path.base + sizeof(UPSTREAMS) - 1, len);
+    name[len] = '\0';
+    json_t *json = NULL;
+    int status = order(view->relay, name, slice_of(req->entity), &json);
+    answer_json(req, status, json);
+}
+
+static int pause_upstream(struct relay *relay, const char *upstream, struct weir_slice body, json_t **out)
+{
+    return admin_pause(relay, upstream, true, body, out);
+}
+
+static int resume_upstream(struct relay *relay, const char *upstream, struct weir_slice body, json_t **out)
+{
+    return admin_pause(relay, upstream, false, body, out);
+}
+
+static void post_pause(struct admin_view *view, h2o_req_t *req)
+{
+    post_to_upstream(view, req, pause_upstream);
+}
+
+static void post_resume(struct admin_view *view, h2o_req_t *req)
+{
+    post_to_upstream(view, req, resume_upstream);
+}
+
+static void post_discard(struct admin_view *view, h2o_req_t *req)
+{
+    post_to_upstream(view, req, admin_discard);
+}
+
 // --- the table ----------------------------------------------------------------------------------------------------------
 
 typedef void (*route_fn)(struct admin_view *view, h2o_req_t *req);
 static const struct route {
-    const char *path;
+    const char *path; // with a * in it: whatever is not empty may stand there
     route_fn get;
     route_fn post; // a change: for those alone who may
 } routes[] = {
-    {"/", get_page, NULL},           {"/v1/status", get_status, NULL}, {"/metrics", get_metrics, NULL},
-    {"/healthz", get_healthz, NULL}, {"/readyz", get_readyz, NULL},    {"/v1/replay", NULL, post_replay},
+    {"/", get_page, NULL},
+    {"/v1/status", get_status, NULL},
+    {"/metrics", get_metrics, NULL},
+    {"/healthz", get_healthz, NULL},
+    {"/readyz", get_readyz, NULL},
+    {"/v1/replay", NULL, post_replay},
+    {"/v1/drain", NULL, post_drain},
+    {UPSTREAMS "*/pause", NULL, post_pause},
+    {UPSTREAMS "*/resume", NULL, post_resume},
+    {UPSTREAMS "*/discard", NULL, post_discard},
 };
+
+static bool matches(h2o_iovec_t path, const char *pattern)
+{
+    size_t before = strcspn(pattern, "*");
+    if (pattern[before] == '\0')
+        return path.len == before && memcmp(path.base, pattern, before) == 0;
+    size_t after = strlen(pattern) - before - 1;
+    return path.len > before + after && memcmp(path.base, pattern, before) == 0 &&
+           memcmp(path.base + path.len - after, pattern + before + 1, after) == 0;
+}
 
 static bool is(h2o_iovec_t text, const char *name)
 {
@@ -205,7 +279,7 @@ void admin_route(struct admin_view *view, h2o_req_t *req)
     // h2o matches prefixes: only the whole normalized path says which route it is.
     const struct route *route = NULL;
     for (size_t i = 0; i < WEIR_COUNT(routes); i++)
-        if (is(req->path_normalized, routes[i].path))
+        if (matches(req->path_normalized, routes[i].path))
             route = &routes[i];
     if (route == NULL) {
         answer_unknown(req);

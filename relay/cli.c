@@ -30,8 +30,14 @@ enum {
     HELP = 16,
     VERSION = 32,
     REPLAY = 64,
+    DRAIN = 128,
+    PAUSE = 256,
+    RESUME = 512,
+    DISCARD = 1024,
     CONFIG = RUN | CHECK | PRINT,
-    ASKING = STATUS | REPLAY // a running weir
+    OF_UPSTREAM = REPLAY | PAUSE | RESUME | DISCARD,
+    CHANGING = OF_UPSTREAM | DRAIN,
+    ASKING = STATUS | CHANGING // a running weir
 };
 enum { STAT = 1 << 16, LIST = 1 << 17, VERIFY = 1 << 18, SALVAGE = 1 << 19, EXPORT = 1 << 20 };
 #define SPOOL (STAT | LIST | VERIFY | SALVAGE | EXPORT) // `weir spool VERB DIR`: a command of two words
@@ -48,6 +54,11 @@ static const struct command {
     {"print-config", cmd_print_config, PRINT, "", "print the effective configuration as YAML, defaults included"},
     {"status", cmd_status, STATUS, "", "show what a running weir holds and where it goes"},
     {"replay", cmd_replay, REPLAY, "UPSTREAM", "deliver to an upstream once more what was delivered and kept"},
+    {"drain", cmd_drain, DRAIN, "", "take no more data, deliver all, wait for it; exit 0 empty, 3 time ran out"},
+    {"pause", cmd_pause, PAUSE, "UPSTREAM", "send an upstream nothing more; its data waits in the spool"},
+    {"resume", cmd_resume, RESUME, "UPSTREAM", "let a paused upstream go on"},
+    {"discard", cmd_discard, DISCARD, "UPSTREAM",
+     "give up what an upstream that left the configuration was still to get"},
     {"spool stat", cmd_spool_stat, STAT, "DIR", "sum up a spool that no process holds: backlog, sizes, damage"},
     {"spool list", cmd_spool_list, LIST, "DIR",
      "list a spool's files and segments, or its blocks, lanes, dead letters"},
@@ -86,6 +97,8 @@ enum {
     OPT_TO,
     OPT_YES,
     OPT_LANE,
+    OPT_WAIT,
+    OPT_CANCEL,
     OPT_OUTPUT = 'o',
 };
 
@@ -118,7 +131,12 @@ static const struct option_row {
     {REPLAY,
      {"signal", OPT_SIGNAL, "NAME", 0, "traces, metrics, logs or profiles alone, not all that the upstream takes", 0}},
     {REPLAY, {"dry-run", OPT_DRY_RUN, NULL, 0, "only count what it would be", 0}},
-    {REPLAY, {"token-file", OPT_TOKEN_FILE, "FILE", 0, "holds the token of the running weir's admin.token_file", 0}},
+    {DRAIN,
+     {"wait", OPT_WAIT, "TIME", 0, "how long to wait for the end (" CLI_DRAIN_WAIT "); 0s: only say what is left", 0}},
+    {DRAIN, {"cancel", OPT_CANCEL, NULL, 0, "take it back: weir takes data again", 0}},
+    {DISCARD, {"signal", OPT_SIGNAL, "NAME", 0, "only its traces, metrics, logs or profiles", 0}},
+    {DISCARD, {"yes", OPT_YES, NULL, 0, "do it; without it, say what would be given up and ask", 0}},
+    {CHANGING, {"token-file", OPT_TOKEN_FILE, "FILE", 0, "holds the token of the running weir's admin.token_file", 0}},
     {STAT | SALVAGE, {"json", OPT_JSON, NULL, 0, "print one JSON document", 0}},
     {SALVAGE, {"to", OPT_TO, "NEWDIR", 0, "write there: a directory that is empty or does not exist yet", 0}},
     {SALVAGE, {"yes", OPT_YES, NULL, 0, "do it; without it, only say what would be saved and lost", 0}},
@@ -160,7 +178,7 @@ static void take_argument(struct argp_state *state, const char *arg)
     uint64_t first, end;
     if (parsing->command->bit == HELP && cli->topic == NULL)
         cli->topic = arg;
-    else if (parsing->command->bit == REPLAY && cli->upstream == NULL)
+    else if (parsing->command->bit & OF_UPSTREAM && cli->upstream == NULL)
         cli->upstream = arg;
     else if (cli->show_blocks && cli->blocks == NULL && cli_blocks_parse(arg, &first, &end, NULL) == WEIR_OK)
         cli->blocks = arg;
@@ -201,6 +219,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         {OPT_YES, NULL, &cli->yes},
         {OPT_LANE, &cli->upstream, NULL},
         {OPT_OUTPUT, &cli->output, NULL},
+        {OPT_WAIT, &cli->wait, NULL},
+        {OPT_CANCEL, NULL, &cli->cancel},
     };
     for (size_t i = 0; i < WEIR_COUNT(simple); i++) {
         if (simple[i].key != key)
@@ -287,7 +307,8 @@ static int help(const struct cli *cli)
         printf("  %-14s %s\n", commands[i].name, commands[i].doc);
     fputs("\n`weir help COMMAND` lists a command's options. The shortest start: weir run --upstream "
           "http://collector:4317\n"
-          "Exit codes: 0 done, 1 failed, 2 usage or configuration, 4 the spool is held by another process.\n",
+          "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not finished in time, 4 the spool is held by "
+          "another process.\n",
           stdout);
     return CLI_DONE;
 }

@@ -14,24 +14,27 @@ enum cli_exit {
     CLI_HELD = 4,     // the spool is held by another process
 };
 
-#define CLI_MAX_SETS 256
+#define CLI_MAX_SETS   256
+#define CLI_DRAIN_WAIT "5m"
 
 // What was on the command line. Strings belong to argv.
 struct cli {
     struct config_input input; // --config, --upstream, --spool, --grpc, --http, --admin, --set
-    const char *admin_url;     // status, replay: --admin, or http://127.0.0.1:9464
-    const char *ca_file;       // status, replay: --ca-file, or NULL
-    bool json, watch;          // status, replay: --json; status: --watch
-    const char *upstream;      // replay: UPSTREAM; spool export: --upstream
+    const char *admin_url;     // what asks a running weir: --admin, or http://127.0.0.1:9464
+    const char *ca_file;       // the same: --ca-file, or NULL
+    bool json, watch;          // the same: --json; status: --watch
+    const char *upstream;      // replay, pause, resume, discard: UPSTREAM; spool export: --upstream
     const char *output;        // spool export: --output, or NULL
     const char *since, *until, *blocks, *signal,
         *token_file;       // replay, spool list, spool export: the options of these names, or NULL
     bool dry_run;          // replay: --dry-run
+    const char *wait;      // drain: --wait, or NULL
+    bool cancel;           // drain: --cancel
     bool keys;             // print-config: --keys
     const char *directory; // spool VERB: DIR
     bool show_blocks, show_lanes, show_dead_letters; // spool list, export: --blocks, --lanes, --dead-letters
     const char *to;                                  // spool salvage: --to
-    bool yes;                                        // spool salvage: --yes
+    bool yes;                                        // spool salvage, discard: --yes
     const char *topic;                               // help: what about, or NULL
     const char *upstreams[CONFIG_MAX_UPSTREAMS];
     const char *sets[CLI_MAX_SETS];
@@ -49,6 +52,10 @@ int cmd_check_config(const struct cli *cli);
 int cmd_print_config(const struct cli *cli);
 int cmd_status(const struct cli *cli); // uses admin_url, json, watch
 int cmd_replay(const struct cli *cli); // uses upstream … dry_run, admin_url, json
+int cmd_drain(const struct cli *cli);  // uses wait, cancel, admin_url, json
+int cmd_pause(const struct cli *cli);  // uses upstream, admin_url, json
+int cmd_resume(const struct cli *cli);
+int cmd_discard(const struct cli *cli); // uses upstream, signal, yes, admin_url, json
 int cmd_version(const struct cli *cli);
 
 #endif

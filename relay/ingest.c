@@ -137,12 +137,25 @@ static struct ingest *ingest_of(void *ctx, const struct exchange *exchange)
     return NULL;
 }
 
+#define DRAINING_TEXT "weir drains, by command, and takes no data: try again, another replica or this one will take it"
+
+static bool is_draining(const struct ingest *ingest)
+{
+    const atomic_bool *draining = ingest->options.draining;
+    return draining != NULL && atomic_load(draining);
+}
+
 // Whether data can be taken at all just now: before a byte of the body is read (E12, E14, E15).
 static bool admits(struct ingest *ingest, enum refusal *why, const char **text)
 {
     if (atomic_load_explicit(ingest->options.refusing, memory_order_relaxed)) {
         *why = REFUSAL_SHUTTING_DOWN;
         *text = "weir is shutting down: try again, another replica or the restarted one will take it";
+        return false;
+    }
+    if (is_draining(ingest)) {
+        *why = REFUSAL_DRAINING;
+        *text = DRAINING_TEXT;
         return false;
     }
     switch (spool_state_now(ingest->options.spool)) {
@@ -247,6 +260,12 @@ static void on_end(void *ctx, struct exchange *exchange)
     }
     if (!ingest_take_end(request))
         return;
+    // Again, now that the body is promised: "drained" means that nothing comes behind it, and it waits for what is promised.
+    atomic_thread_fence(memory_order_seq_cst);
+    if (is_draining(request->ingest)) {
+        ingest_request_refuse(request, REFUSAL_DRAINING, DRAINING_TEXT);
+        return;
+    }
     struct otlp_walk_options options = {.pass_bad_utf8 = request->ingest->options.pass_bad_utf8};
     struct otlp_summary summary;
     if (otlp_walk(request->signal, request->raw.data, request->raw.len, &options, &summary, &err) != WEIR_OK) {

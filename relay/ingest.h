@@ -35,6 +35,7 @@ struct ingest_options {
     const char *const *keep_headers; // names in lower case, sorted: stored with the data (receiver.keep_headers)
     size_t keep_header_count;
     const atomic_bool *refusing; // shutting down: nothing new is taken
+    const atomic_bool *draining; // the same, by command; NULL: never
     struct tokens *tokens;       // that senders must show one of; NULL: open to everybody
 };
 

@@ -165,6 +165,15 @@ static void emit_upstream_error_time(struct metrics_writer *w, const struct metr
         metrics_put(w, &LABEL("upstream", s->upstreams[u].name), 1, unix_seconds(s->upstreams[u].replay.error_unix_ns));
 }
 
+static void emit_orphan(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
+{
+    for (size_t i = 0; i < s->orphan_count; i++) {
+        const struct metric_label labels[] = {LABEL("upstream", s->orphans[i].upstream),
+                                              LABEL("signal", weir_signal_name(s->orphans[i].signal))};
+        metrics_put_u64(w, labels, 2, u64_at(&s->orphans[i], row->field));
+    }
+}
+
 typedef void (*emit_lane_fn)(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s,
                              const struct snapshot_lane *lane, const struct metric_label labels[2]);
 
@@ -322,6 +331,10 @@ const struct metric_row metric_rows[] = {
     {"weir_lane_sent_bytes", C, "bytes", US, "Delivered telemetry, decompressed.", emit_lane, U64(L, replay.sent_raw_bytes)},
     {"weir_lane_sent_wire_bytes", C, "bytes", US, "Delivered telemetry as it was sent.", emit_lane, U64(L, replay.sent_wire_bytes)},
     {"weir_lane_send_duration_seconds", H, "seconds", US, "Time from an export's start to the upstream's answer.", emit_lane_sending, 0},
+
+    {"weir_orphan_pending_items", G, "", US, "Items of a lane whose upstream is not configured: kept until `weir discard`.", emit_orphan, U64(struct snapshot_orphan, ledger.pending)},
+    {"weir_orphan_pending_bytes", G, "bytes", US, "The same in bytes, decompressed.", emit_orphan, U64(struct snapshot_orphan, ledger.pending_bytes)},
+    {"weir_orphan_discarded_items", C, "", US, "Items of such a lane that were given up by `weir discard`.", emit_orphan, U64(struct snapshot_orphan, ledger.discarded)},
 
     {"weir_upstream_state", G, "", "upstream, state", "1 for the upstream's state, 0 for the others.", emit_upstream_state, 0},
     {"weir_upstream_last_error_timestamp_seconds", G, "seconds", "upstream", "When the last error came; 0 when none has come since start.", emit_upstream_error_time, 0},

@@ -8,6 +8,7 @@
 #include "relay/certificates.h"
 #include "relay/config.h"
 #include "relay/ingest.h"
+#include "relay/orders.h"
 #include "relay/replay.h"
 #include "storage/spool.h"
 
@@ -28,6 +29,7 @@ struct relay {
     struct server *server;
     struct replay *replays[CONFIG_MAX_UPSTREAMS]; // one a configured upstream, in the configuration's order
     size_t replay_count;
+    struct orders orders;
     atomic_bool stopping; // SIGTERM came: not ready any more, but still serving for receiver.shutdown_delay
     atomic_bool refusing; // the delay is over: new requests are refused
 };

@@ -1,82 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// `weir run`: builds the relay, waits for a signal, takes it down.
-//
-// Up:   spool (recovers) -> lanes and clients -> loops, server (binds) -> admin -> threads -> accepting.
-// Down: not ready, still serving for shutdown_delay -> the server ends gracefully, every request under way is answered -> what is open is
-//       committed -> replay workers stop, undelivered data stays -> spool closes. A second signal ends the process at once: what was
-//       acknowledged is durable anyway.
-#include "relay/admin.h"
+// `weir run`: builds the relay (run_up.c), waits for a signal, takes it down (run_down.c). A second signal ends the process at once,
+// whatever it is doing: what was acknowledged is durable anyway.
+#include "relay/run_priv.h"
+
 #include "relay/cli.h"
-#include "relay/cors.h"
-#include "relay/health.h"
 #include "relay/log.h"
 #include "relay/lookup.h"
 #include "relay/memory.h"
-#include "relay/relay.h"
 #include "relay/secrets.h"
-#include "relay/spool_events.h"
 #include "relay/spool_watch.h"
-#include "relay/version.h"
 
 #include <errno.h>
 #include <malloc.h>
-#include <pthread.h>
-#include <semaphore.h>
-#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define REPLAY_GRACE_MS 1000
-#define SPOOL_WATCH_MS  250 // how soon the log tells that the spool takes no data
+#define SPOOL_WATCH_MS 250 // how soon the log tells that the spool takes no data
 // A block or a request that is larger is a map of its own and goes back to the machine with its last user. Left to itself, malloc learns to
 // keep what was freed: a relay that has drained a backlog stayed at 20 MiB instead of 3.
-#define LARGE_BYTES    (128 * 1024)
-#define SIGNAL_POLL_MS 20 // how soon a second signal is seen while something else is waited for
-
-struct run {
-    struct relay relay;
-    struct ingest_set ingest_set;
-    struct health *health;
-    struct cors cors;
-    struct admin *admin;
-    struct spool_events *events;
-    pthread_t *threads;
-    size_t threads_started;
-    sem_t ended; // the server, then each ingest
-    // The writer's word that there are new blocks goes to the replay workers only while they live.
-    pthread_mutex_t wake_lock;
-    bool wake;
-    sigset_t signals;
-};
-
-static void on_commit(void *ctx)
-{
-    struct run *run = ctx;
-    pthread_mutex_lock(&run->wake_lock);
-    for (size_t i = 0; i < run->relay.replay_count && run->wake; i++)
-        replay_wake(run->relay.replays[i]);
-    pthread_mutex_unlock(&run->wake_lock);
-}
-
-// What was evicted must not be sent any more: it is counted as lost.
-static void forget_evicted(struct run *run, const char *upstream)
-{
-    pthread_mutex_lock(&run->wake_lock);
-    for (size_t i = 0; i < run->relay.replay_count && run->wake; i++)
-        if (strcmp(replay_upstream(run->relay.replays[i])->name, upstream) == 0)
-            replay_look_again(run->relay.replays[i]);
-    pthread_mutex_unlock(&run->wake_lock);
-}
-
-static void on_event(void *ctx, const struct spool_event *event)
-{
-    struct run *run = ctx;
-    spool_events_take(run->events, event);
-    if (event->kind == SPOOL_EVENT_EVICTED)
-        forget_evicted(run, event->upstream);
-}
-
-// --- up ---------------------------------------------------------------------------------------------------------------------
+#define LARGE_BYTES (128 * 1024)
 
 static void prepare_process(struct run *run)
 {
@@ -100,230 +42,6 @@ static void prepare_process(struct run *run)
     }
 }
 
-static int open_spool(struct run *run, struct weir_err *err)
-{
-    const struct config *config = run->relay.config;
-    char host[128] = "?", holder[192];
-    gethostname(host, sizeof(host) - 1);
-    snprintf(holder, sizeof(holder), "weir %s, pid %ld on %s", weir_version, (long)getpid(), host);
-    struct spool_options options = {.directory = config->spool.directory,
-                                    .max_bytes = config->spool.max_size_bytes,
-                                    .segment_bytes = config->spool.segment_size_bytes,
-                                    .dead_letter_bytes = config->dead_letters.max_size_bytes,
-                                    .allow_network_filesystem = config->spool.allow_network_filesystem,
-                                    .evict_oldest = config->spool.when_full == CONFIG_FULL_EVICT_OLDEST,
-                                    .max_age_ns = config->spool.max_age_ms * 1000000,
-                                    .keep_delivered_ns = config->spool.keep_delivered_ms * 1000000,
-                                    .holder = holder,
-                                    .on_commit = on_commit,
-                                    .on_event = on_event,
-                                    .ctx = run};
-    struct spool_report report = {0};
-    if ((run->events = spool_events_new()) == NULL)
-        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
-    int rc = spool_open(&options, &run->relay.spool, &report, err);
-    if (rc != WEIR_OK)
-        return weir_wrap(err, "spool.directory");
-    snprintf(run->relay.instance, sizeof(run->relay.instance), "%s", spool_instance(run->relay.spool));
-    log_event(report.damaged > 0 || report.damaged_notes > 0 || report.lost_blocks > 0 ? LOG_ERROR : LOG_INFO,
-              "spool_opened", "the spool is open", LOG_STR("directory", config->spool.directory),
-              LOG_U64("first_block", report.first_block), LOG_U64("next_block", report.next_block),
-              LOG_U64("segments", report.segments), LOG_U64("segments_opened", report.segments_opened),
-              LOG_U64("temporaries_removed", report.temporaries_removed), LOG_U64("damaged", report.damaged),
-              LOG_U64("damaged_notes", report.damaged_notes), LOG_U64("lost_blocks", report.lost_blocks));
-    return WEIR_OK;
-}
-
-static void tell_orphan(void *ctx, const char *upstream, enum weir_signal signal, uint64_t pending_items)
-{
-    log_event(LOG_WARN, "orphan_lane",
-              "the spool holds data for an upstream that is not configured: it is kept until one of that name is",
-              LOG_STR("upstream", upstream), LOG_STR("signal", weir_signal_name(signal)),
-              LOG_U64("pending_items", pending_items));
-}
-
-static void tell_upstream(struct replay *replay)
-{
-    const struct config_upstream *upstream = replay_upstream(replay);
-    struct replay_stats stats;
-    uint64_t items = 0;
-    replay_stats_get(replay, &stats);
-    for (int i = 0; i < WEIR_SIGNALS; i++) {
-        struct spool_lane_stats ledger = {0};
-        if (stats.lanes[i].open)
-            spool_lane_stats_get(stats.lanes[i].lane, &ledger);
-        items += ledger.pending;
-    }
-    log_event(LOG_INFO, "upstream",
-              items > 0 ? "data goes to this upstream, beginning with what waits" : "data goes to this upstream",
-              LOG_STR("upstream", upstream->name), LOG_STR("endpoint", upstream->endpoint),
-              LOG_STR("protocol", upstream->target.protocol == CONFIG_PROTOCOL_GRPC ? "grpc" : "http/protobuf"),
-              LOG_U64("pending_items", items));
-}
-
-static int make_replays(struct run *run, struct weir_err *err)
-{
-    struct relay *relay = &run->relay;
-    for (size_t i = 0; i < relay->config->upstream_count; i++) {
-        int rc = replay_new(relay->spool, &relay->config->upstreams[i], relay->instance, &relay->replays[i], err);
-        if (rc != WEIR_OK)
-            return rc;
-        relay->replay_count++;
-    }
-    for (size_t i = 0; i < relay->replay_count; i++)
-        tell_upstream(relay->replays[i]);
-    spool_orphans(relay->spool, tell_orphan, NULL);
-    return WEIR_OK;
-}
-
-static int make_ingests(struct run *run, struct weir_err *err)
-{
-    struct relay *relay = &run->relay;
-    size_t count = relay->config->receiver.workers;
-    const struct config_names *kept = &relay->config->receiver.keep_headers;
-    relay->loops = calloc(count, sizeof(struct loop *));
-    relay->ingests = calloc(count, sizeof(struct ingest *));
-    run->threads = calloc(count, sizeof(*run->threads));
-    if (relay->loops == NULL || relay->ingests == NULL || run->threads == NULL)
-        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
-    relay->budget.max_bytes = relay->config->spool.max_unwritten_bytes;
-    for (; relay->workers < count; relay->workers++) {
-        struct loop **loop = &relay->loops[relay->workers];
-        int rc = loop_new(loop, err);
-        if (rc != WEIR_OK)
-            return rc;
-        struct ingest_options options = {.loop = *loop,
-                                         .spool = relay->spool,
-                                         .budget = &relay->budget,
-                                         .max_request_bytes = relay->config->receiver.max_request_size_bytes,
-                                         .pass_bad_utf8 = relay->config->receiver.utf8 == CONFIG_UTF8_PASS,
-                                         .keep_headers = (const char *const *)kept->items,
-                                         .keep_header_count = kept->count,
-                                         .refusing = &relay->refusing,
-                                         .tokens = relay->tokens};
-        if ((relay->ingests[relay->workers] = ingest_new(&options)) == NULL) {
-            loop_free(*loop);
-            return weir_fail(err, WEIR_E_NOMEM, "out of memory");
-        }
-    }
-    run->ingest_set = (struct ingest_set){.ingests = relay->ingests, .loops = relay->loops, .count = count};
-    return WEIR_OK;
-}
-
-static void tell_handshake_failed(void *ctx, enum exchange_transport transport, const char *peer, const char *why)
-{
-    static struct log_limit limit = LOG_LIMIT(10000);
-    bool left = why[0] == '\0'; // as health checks of load balancers do
-    log_event_limited(left ? NULL : &limit, left ? LOG_DEBUG : LOG_WARN, "tls_handshake_failed",
-                      "a TLS handshake failed", LOG_STR("transport", transport == EXCHANGE_GRPC ? "grpc" : "http"),
-                      LOG_STR("peer", peer), LOG_STR("error", left ? "the peer closed the connection" : why));
-}
-
-// As /readyz says it.
-static bool can_take(void *ctx)
-{
-    const struct relay *relay = ctx;
-    return !atomic_load_explicit(&relay->stopping, memory_order_relaxed) && spool_state_now(relay->spool) == SPOOL_OK;
-}
-
-static int make_health(struct run *run, struct exchange_handler next, struct exchange_handler *grpc,
-                       struct weir_err *err)
-{
-    struct relay *relay = &run->relay;
-    struct health_options options = {
-        .loops = relay->loops, .loop_count = relay->workers, .serving = can_take, .ctx = relay, .next = next};
-    int rc = health_new(&options, &run->health, err);
-    if (rc == WEIR_OK)
-        *grpc = health_handler(run->health);
-    return rc;
-}
-
-static struct exchange_handler cors_in_front(struct run *run, struct exchange_handler next)
-{
-    const struct config *config = run->relay.config;
-    run->cors = (struct cors){.origins = (const char *const *)config->receiver.cors_origins.items,
-                              .origin_count = config->receiver.cors_origins.count,
-                              .max_age_s = config->receiver.cors_max_age_ms / 1000,
-                              .next = next};
-    return run->cors.origin_count > 0 ? cors_handler(&run->cors) : next;
-}
-
-static int make_server(struct run *run, struct weir_err *err)
-{
-    struct relay *relay = &run->relay;
-    const struct config *config = relay->config;
-    struct server_options options = {.loops = relay->loops,
-                                     .loop_count = relay->workers,
-                                     .grpc_endpoint = config->receiver.grpc_endpoint,
-                                     .http_endpoint = config->receiver.http_endpoint,
-                                     .grpc_tls = certificates_of(relay->certificates, CERTIFICATE_GRPC),
-                                     .http_tls = certificates_of(relay->certificates, CERTIFICATE_HTTP),
-                                     .handshake_failed = tell_handshake_failed,
-                                     .grpc_setting = "receiver.grpc.endpoint",
-                                     .http_setting = "receiver.http.endpoint",
-                                     .limits = {.connections = config->receiver.max_connections,
-                                                .body_bytes = UINT64_MAX, // ingest has the limit
-                                                .grpc_max_age_ms = config->receiver.grpc_max_age_ms,
-                                                .grpc_max_age_grace_ms = config->receiver.grpc_max_age_grace_ms,
-                                                .http_max_age_ms = config->receiver.http_max_age_ms},
-                                     .grpc = ingest_grpc_handler,
-                                     .http = ingest_http_handler,
-                                     .bad_request = ingest_bad_request};
-    options.grpc.ctx = options.http.ctx = &run->ingest_set;
-    options.http = cors_in_front(run, options.http);
-    int rc = make_health(run, options.grpc, &options.grpc, err);
-    if (rc == WEIR_OK)
-        rc = server_new(&options, &relay->server, err);
-    for (size_t i = 0; i < relay->workers && rc == WEIR_OK; i++)
-        ingest_set_server(relay->ingests[i], relay->server);
-    return rc;
-}
-
-static void *loop_thread(void *arg)
-{
-    loop_run(arg);
-    return NULL;
-}
-
-static int start(struct run *run, struct weir_err *err)
-{
-    struct relay *relay = &run->relay;
-    int rc = admin_start(relay, &run->admin, err);
-    if (rc != WEIR_OK)
-        return rc;
-    for (; run->threads_started < relay->workers; run->threads_started++) {
-        if (pthread_create(&run->threads[run->threads_started], NULL, loop_thread,
-                           relay->loops[run->threads_started]) != 0)
-            return weir_fail(err, WEIR_E_NOMEM, "cannot start a thread");
-        pthread_setname_np(run->threads[run->threads_started], "ingest");
-    }
-    pthread_mutex_lock(&run->wake_lock);
-    for (size_t i = 0; i < relay->replay_count; i++)
-        replay_start(relay->replays[i]);
-    run->wake = true;
-    pthread_mutex_unlock(&run->wake_lock);
-    server_start(relay->server);
-    const char *grpc = server_grpc_address(relay->server), *http = server_http_address(relay->server);
-    const char *admin = run->admin != NULL ? admin_address(run->admin) : "off";
-    log_event(LOG_INFO, "listening", "ready to take data", LOG_STR("grpc", grpc != NULL ? grpc : "off"),
-              LOG_STR("http", http != NULL ? http : "off"), LOG_STR("admin", admin), LOG_STR("version", weir_version),
-              LOG_STR("instance", relay->instance));
-    return WEIR_OK;
-}
-
-// --- down -------------------------------------------------------------------------------------------------------------------
-
-static void on_ended(void *ctx)
-{
-    sem_post(ctx);
-}
-
-static void end_at_once(void)
-{
-    log_event(LOG_WARN, "stopped", "stopped at once: what was acknowledged is durable, the rest was not acknowledged");
-    _exit(CLI_DONE);
-}
-
 // Waits at most `timeout_ms` for a signal. 0: none came.
 static int wait_signal(const struct run *run, uint64_t timeout_ms)
 {
@@ -337,70 +55,22 @@ static bool is_stop(int sig)
     return sig == SIGTERM || sig == SIGINT;
 }
 
-static void await_ended(struct run *run)
+// A thread of its own: whoever takes the relay down need not look up.
+static void *await_second_signal(void *arg)
 {
-    while (sem_trywait(&run->ended) != 0)
-        if (is_stop(wait_signal(run, SIGNAL_POLL_MS)))
-            end_at_once();
+    const struct run *run = arg;
+    int sig = 0;
+    while (!is_stop(sig))
+        sigwait(&run->signals, &sig);
+    log_event(LOG_WARN, "stopped", "stopped at once: what was acknowledged is durable, the rest was not acknowledged");
+    _exit(CLI_DONE);
 }
 
-static void serve_for_shutdown_delay(struct run *run)
+static void end_at_once_on_second_signal(struct run *run)
 {
-    uint64_t until_ns = weir_now_ns() + run->relay.config->receiver.shutdown_delay_ms * 1000000;
-    for (uint64_t now_ns = weir_now_ns(); now_ns < until_ns; now_ns = weir_now_ns())
-        if (is_stop(wait_signal(run, (until_ns - now_ns + 999999) / 1000000)))
-            end_at_once();
-}
-
-static void stop_serving(struct run *run)
-{
-    struct relay *relay = &run->relay;
-    atomic_store(&relay->stopping, true);
-    serve_for_shutdown_delay(run);
-    atomic_store(&relay->refusing, true);
-    server_shutdown(relay->server, on_ended, &run->ended);
-    await_ended(run);
-    for (size_t i = 0; i < relay->workers; i++) {
-        ingest_finish(relay->ingests[i], on_ended, &run->ended);
-        await_ended(run);
-    }
-}
-
-static void take_down(struct run *run)
-{
-    struct relay *relay = &run->relay;
-    if (run->admin != NULL)
-        admin_stop(run->admin);
-    pthread_mutex_lock(&run->wake_lock);
-    run->wake = false;
-    pthread_mutex_unlock(&run->wake_lock);
-    for (size_t i = 0; i < relay->replay_count; i++)
-        replay_ask_stop(relay->replays[i], REPLAY_GRACE_MS);
-    for (size_t i = 0; i < relay->replay_count; i++)
-        replay_stop(relay->replays[i]);
-    for (size_t i = 0; i < relay->replay_count; i++)
-        replay_free(relay->replays[i]);
-    if (relay->spool != NULL)
-        spool_close(relay->spool);
-    if (run->events != NULL)
-        spool_events_tell(run->events, weir_now_ns(), true);
-    spool_events_free(run->events);
-    for (size_t i = 0; i < run->threads_started; i++) {
-        loop_stop(relay->loops[i]);
-        pthread_join(run->threads[i], NULL);
-    }
-    server_free(relay->server);
-    health_free(run->health);
-    secrets_close(relay);
-    for (size_t i = 0; i < relay->workers; i++) {
-        ingest_free(relay->ingests[i]);
-        loop_free(relay->loops[i]);
-    }
-    free(relay->loops);
-    free(relay->ingests);
-    free(run->threads);
-    sem_destroy(&run->ended);
-    pthread_mutex_destroy(&run->wake_lock);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, await_second_signal, run) == 0)
+        pthread_detach(thread);
 }
 
 int cmd_run(const struct config *config, const struct config_input *input)
@@ -412,20 +82,10 @@ int cmd_run(const struct config *config, const struct config_input *input)
     pthread_mutex_init(&run.wake_lock, NULL);
     prepare_process(&run);
 
-    int rc = secrets_open(&run.relay, &err);
-    if (rc == WEIR_OK)
-        rc = open_spool(&run, &err);
-    if (rc == WEIR_OK)
-        rc = make_replays(&run, &err);
-    if (rc == WEIR_OK)
-        rc = make_ingests(&run, &err);
-    if (rc == WEIR_OK)
-        rc = make_server(&run, &err);
-    if (rc == WEIR_OK)
-        rc = start(&run, &err);
+    int rc = run_up(&run, &err);
     if (rc != WEIR_OK) {
         log_event(LOG_ERROR, "start_failed", "weir cannot start", LOG_ERR(&err));
-        take_down(&run);
+        run_take_down(&run);
         return rc == WEIR_E_HELD ? CLI_HELD : rc == WEIR_E_INVALID ? CLI_USAGE : CLI_FAILED;
     }
     lookup_upstreams(config);
@@ -435,13 +95,15 @@ int cmd_run(const struct config *config, const struct config_input *input)
         if (sig == SIGHUP)
             secrets_reload_level(config, input);
         secrets_look(&run.relay, sig == SIGHUP);
+        orders_look(&run.relay);
         spool_watch_look(&watch, run.relay.spool, weir_now_ns());
         spool_events_tell(run.events, weir_now_ns(), false);
         memory_give_back(&memory, weir_now_ns());
     }
     log_event(LOG_INFO, "stopping", "stopping: requests under way are answered, undelivered data stays in the spool");
-    stop_serving(&run);
-    take_down(&run);
+    end_at_once_on_second_signal(&run);
+    run_stop_serving(&run);
+    run_take_down(&run);
     log_event(LOG_INFO, "stopped", "stopped");
     return CLI_DONE;
 }

@@ -6,7 +6,8 @@
 
 const char *snapshot_phase_name(enum snapshot_phase phase)
 {
-    static const char *const names[SNAPSHOT_PHASES] = {"delivering", "replaying", "outage", "stopping", "failed"};
+    static const char *const names[SNAPSHOT_PHASES] = {"delivering", "replaying", "outage", "draining",
+                                                       "drained",    "stopping",  "failed"};
     assert((unsigned)phase < SNAPSHOT_PHASES);
     return names[phase];
 }
@@ -85,6 +86,8 @@ static enum snapshot_phase find_phase(const struct snapshot *snapshot, bool stop
         return PHASE_FAILED;
     if (stopping)
         return PHASE_STOPPING;
+    if (snapshot->drain.draining)
+        return snapshot->drain.drained ? PHASE_DRAINED : PHASE_DRAINING;
     enum snapshot_phase phase = PHASE_DELIVERING;
     for (size_t i = 0; i < snapshot->upstream_count; i++) {
         const struct snapshot_upstream *upstream = &snapshot->upstreams[i];
@@ -105,6 +108,12 @@ void snapshot_conclude(struct snapshot *snapshot, bool stopping)
     enum spool_state state = snapshot->spool.state;
     if (stopping)
         snprintf(snapshot->reason, sizeof(snapshot->reason), "stopping");
+    else if (snapshot->drain.drained)
+        snprintf(snapshot->reason, sizeof(snapshot->reason), "drained, by command: weir drain --cancel takes it back");
+    else if (snapshot->drain.draining)
+        snprintf(snapshot->reason, sizeof(snapshot->reason),
+                 "draining, by command: %llu items are left; weir drain --cancel takes it back",
+                 (unsigned long long)snapshot->drain.pending_items);
     else if (state != SPOOL_OK)
         snprintf(snapshot->reason, sizeof(snapshot->reason), "%s%s%s", spool_reasons[state],
                  snapshot->spool.reason[0] != '\0' ? ": " : "", snapshot->spool.reason);
@@ -187,6 +196,18 @@ static void take_upstreams(const struct relay *relay, const struct snapshot_samp
     }
 }
 
+static void take_orphans(const struct relay *relay, struct snapshot *out)
+{
+    struct spool_lane *lanes[SNAPSHOT_ORPHANS];
+    out->orphans_all = spool_orphan_lanes(relay->spool, lanes, SNAPSHOT_ORPHANS);
+    out->orphan_count = out->orphans_all < SNAPSHOT_ORPHANS ? out->orphans_all : SNAPSHOT_ORPHANS;
+    for (size_t i = 0; i < out->orphan_count; i++) {
+        out->orphans[i].upstream = spool_lane_upstream(lanes[i]);
+        out->orphans[i].signal = spool_lane_signal(lanes[i]);
+        spool_lane_stats_get(lanes[i], &out->orphans[i].ledger);
+    }
+}
+
 void snapshot_take(struct relay *relay, const struct snapshot_sampler *sampler, struct snapshot *out)
 {
     memset(out, 0, sizeof(*out));
@@ -210,7 +231,9 @@ void snapshot_take(struct relay *relay, const struct snapshot_sampler *sampler, 
     out->raw_bytes_rate = rate_per_second(&sampler->raw_bytes);
     out->written_bytes_rate = rate_per_second(&sampler->written_bytes);
     take_receiver(relay, out);
+    orders_drain_state(relay, &out->drain);
     take_upstreams(relay, sampler, out);
+    take_orphans(relay, out);
     spool_stats_get(relay->spool, &out->spool);
     process_stats_get(&out->process);
     snapshot_conclude_spool(out);

@@ -14,10 +14,12 @@ enum snapshot_phase { // CONTRACT: weir.phase
     PHASE_DELIVERING,
     PHASE_REPLAYING, // a backlog is being emptied
     PHASE_OUTAGE,    // an upstream does not take its backlog
+    PHASE_DRAINING,  // by command: nothing is taken, everything goes out
+    PHASE_DRAINED,   // and has gone out
     PHASE_STOPPING,
     PHASE_FAILED, // the spool cannot write
 };
-#define SNAPSHOT_PHASES 5
+#define SNAPSHOT_PHASES 7
 const char *snapshot_phase_name(enum snapshot_phase phase);
 const char *snapshot_spool_state_name(enum spool_state state); // "ok", "full", "failed", "read_only"
 #define SNAPSHOT_SPOOL_STATES  4
@@ -53,6 +55,13 @@ struct snapshot_upstream {
     double eta_seconds; // or RATE_UNKNOWN
 };
 
+struct snapshot_orphan { // a lane of an upstream that is not configured
+    const char *upstream;
+    enum weir_signal signal;
+    struct spool_lane_stats ledger;
+};
+#define SNAPSHOT_ORPHANS 64
+
 struct snapshot {
     uint64_t unix_ns, now_ns; // when it was taken: wall clock, monotonic
     const char *version, *instance;
@@ -81,6 +90,10 @@ struct snapshot {
 
     struct snapshot_upstream upstreams[CONFIG_MAX_UPSTREAMS];
     size_t upstream_count;
+    struct drain_state drain;
+    struct snapshot_orphan orphans[SNAPSHOT_ORPHANS]; // the first ones
+    size_t orphan_count;                              // copied here
+    size_t orphans_all;                               // that there are
     struct process_stats process;
 };
 

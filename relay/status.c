@@ -218,11 +218,8 @@ static json_t *evicted_part(const struct spool_lane_stats *ledger, bool *failed)
     return evicted.json;
 }
 
-static json_t *lane_part(const struct snapshot *s, const struct snapshot_lane *lane, bool *failed)
+static json_t *items_part(const struct spool_lane_stats *ledger, bool *failed)
 {
-    const struct spool_lane_stats *ledger = &lane->ledger;
-    struct object object = object_new(failed);
-    put_text(object, "state", replay_state_name(lane->replay.state));
     struct object items = object_new(failed);
     put_u64(items, "accepted", ledger->accepted);
     put_u64(items, "delivered", ledger->delivered);
@@ -232,7 +229,15 @@ static json_t *lane_part(const struct snapshot *s, const struct snapshot_lane *l
     put_u64(items, "discarded", ledger->discarded);
     put_u64(items, "rejected_by_upstream", ledger->rejected_by_upstream);
     put_u64(items, "replayed", ledger->replayed);
-    put(object, "items", items.json);
+    return items.json;
+}
+
+static json_t *lane_part(const struct snapshot *s, const struct snapshot_lane *lane, bool *failed)
+{
+    const struct spool_lane_stats *ledger = &lane->ledger;
+    struct object object = object_new(failed);
+    put_text(object, "state", replay_state_name(lane->replay.state));
+    put(object, "items", items_part(ledger, failed));
     put(object, "evicted", evicted_part(ledger, failed));
     put_u64(object, "pending_bytes", ledger->pending_bytes);
     json_t *intervals = json_array();
@@ -307,6 +312,34 @@ static json_t *dead_letters_part(const struct snapshot *s, bool *failed)
     return dead.json;
 }
 
+static json_t *drain_part(const struct snapshot *s, bool *failed)
+{
+    struct object drain = object_new(failed);
+    put(drain, "draining", json_boolean(s->drain.draining));
+    put(drain, "drained", json_boolean(s->drain.drained));
+    put_time(drain, "since", s->drain.since_unix_ns);
+    put_u64(drain, "pending_items", s->drain.pending_items);
+    return drain.json;
+}
+
+// Lanes of upstreams that are not configured, one an entry.
+static json_t *orphans_part(const struct snapshot *s, bool *failed)
+{
+    json_t *orphans = json_array();
+    for (size_t i = 0; i < s->orphan_count; i++) {
+        const struct snapshot_orphan *orphan = &s->orphans[i];
+        struct object object = object_new(failed);
+        put_text(object, "name", orphan->upstream);
+        put_text(object, "signal", weir_signal_name(orphan->signal));
+        put(object, "items", items_part(&orphan->ledger, failed));
+        put_u64(object, "pending_bytes", orphan->ledger.pending_bytes);
+        put_age(object, "oldest_age_seconds", s->unix_ns, orphan->ledger.oldest_received_ns);
+        if (json_array_append_new(orphans, object.json) != 0)
+            *failed = true;
+    }
+    return orphans;
+}
+
 json_t *status_json(const struct snapshot *snapshot)
 {
     bool failed = false;
@@ -319,6 +352,8 @@ json_t *status_json(const struct snapshot *snapshot)
         if (json_array_append_new(upstreams, upstream_part(snapshot, &snapshot->upstreams[i], &failed)) != 0)
             failed = true;
     put(status, "upstreams", upstreams);
+    put(status, "orphans", orphans_part(snapshot, &failed));
+    put(status, "drain", drain_part(snapshot, &failed));
     put(status, "dead_letters", dead_letters_part(snapshot, &failed));
     struct object admin = object_new(&failed);
     put(admin, "tls", tls_part(snapshot, &snapshot->tls[CERTIFICATE_ADMIN], &failed));

@@ -8,6 +8,7 @@
 #define LANE_ROW   INDENT "%-8s %-11s %13s %7s %13s %12s %7s\n"
 #define SIGNAL_ROW INDENT "%-8s %13s %15s %11s %9s %10s\n"
 #define YEAR_S     (365.0 * 86400)
+#define SOON_S     (14.0 * 86400) // before a certificate expires
 
 // --- words ------------------------------------------------------------------------------------------------------------
 
@@ -157,11 +158,40 @@ static void print_weir(const json_t *status, FILE *out)
             ready ? "" : ")", TEXT(status, "weir.version"), DURATION(status, "weir.uptime_seconds"));
 }
 
+static void print_drain(const json_t *status, FILE *out)
+{
+    const json_t *drain = at(status, "drain");
+    if (json_is_true(at(drain, "drained")))
+        fprintf(out, INDENT "drained, by command of %s: no data is taken until weir drain --cancel\n",
+                clock_at(drain, "since").text);
+    else if (json_is_true(at(drain, "draining")))
+        fprintf(out, INDENT "draining, by command of %s: no data is taken, %s items are left\n",
+                clock_at(drain, "since").text, COUNT(drain, "pending_items"));
+}
+
+// How long a certificate is good, where there is one; and what is wrong with its files.
+static void print_tls(const json_t *tls, const char *whose, FILE *out)
+{
+    double left = number_at(tls, "expires_in_seconds");
+    if (json_is_number(at(tls, "expires_in_seconds"))) {
+        char text[STATUS_WORD_LEN];
+        status_duration_format(left < 0 ? -left : left, text);
+        const char *loud = left <= 0 ? "EXPIRED" : left < SOON_S ? "EXPIRES" : "expires";
+        fprintf(out, INDENT "%scertificate %s %s%s, %s\n", whose, loud, left > 0 ? "in " : "", text,
+                left > 0 ? TEXT(tls, "not_after") : "ago");
+    }
+    if (json_is_string(at(tls, "error")))
+        fprintf(out, INDENT "%scertificate not read again, the old one is in use: %s\n", whose, TEXT(tls, "error"));
+}
+
 static void print_receiver(const json_t *status, FILE *out)
 {
     const json_t *receiver = at(status, "receiver");
     fprintf(out, "\n" LABEL "gRPC %s  HTTP %s  connections %s\n", "receiver", TEXT(receiver, "grpc"),
             TEXT(receiver, "http"), COUNT(receiver, "connections"));
+    print_tls(at(receiver, "tls.grpc"), "gRPC ", out);
+    print_tls(at(receiver, "tls.http"), "HTTP ", out);
+    print_tls(at(status, "admin.tls"), "admin ", out);
     fprintf(out, INDENT "in %s items/s, %s/s  not yet durable %s\n", COUNT(receiver, "rates.items"),
             BYTES(receiver, "rates.bytes"), BYTES(receiver, "unwritten_bytes"));
     fprintf(out, SIGNAL_ROW, "signal", "requests", "items", "bytes", "refused", "last");
@@ -302,17 +332,36 @@ static void print_upstream(const json_t *upstream, double *peak, FILE *out)
             fprintf(out, "  next attempt in %s", DURATION(upstream, "next_attempt_seconds"));
         fputc('\n', out);
     }
+    if (json_is_string(at(upstream, "state")) && strcmp(json_string_value(at(upstream, "state")), "paused") == 0)
+        fprintf(out, INDENT "paused by command: weir resume %s lets it go on\n", TEXT(upstream, "name"));
+    print_tls(at(upstream, "tls"), "", out);
     print_lanes(upstream, out);
+}
+
+static void print_orphans(const json_t *orphans, FILE *out)
+{
+    for (size_t i = 0; i < json_array_size(orphans); i++) {
+        const json_t *orphan = json_array_get(orphans, i);
+        if (number_at(orphan, "items.pending") == 0)
+            continue;
+        fprintf(out, "\n" LABEL "%s  not configured  %s: %s items, %s, oldest %s\n", "orphan", TEXT(orphan, "name"),
+                TEXT(orphan, "signal"), COUNT(orphan, "items.pending"), BYTES(orphan, "pending_bytes"),
+                DURATION(orphan, "oldest_age_seconds"));
+        fprintf(out, INDENT "kept until an upstream of that name is configured; weir discard %s gives it up\n",
+                TEXT(orphan, "name"));
+    }
 }
 
 void status_print(const json_t *status, struct status_watch *watch, FILE *out)
 {
     print_weir(status, out);
+    print_drain(status, out);
     const json_t *upstreams = at(status, "upstreams");
     for (size_t i = 0; i < json_array_size(upstreams); i++) {
         bool watched = watch != NULL && i < WEIR_COUNT(watch->peak_items);
         print_upstream(json_array_get(upstreams, i), watched ? &watch->peak_items[i] : NULL, out);
     }
+    print_orphans(at(status, "orphans"), out);
     print_spool(status, out);
     print_receiver(status, out);
 }
