@@ -158,17 +158,6 @@ static void print_weir(const json_t *status, FILE *out)
             ready ? "" : ")", TEXT(status, "weir.version"), DURATION(status, "weir.uptime_seconds"));
 }
 
-static void print_drain(const json_t *status, FILE *out)
-{
-    const json_t *drain = at(status, "drain");
-    if (json_is_true(at(drain, "drained")))
-        fprintf(out, INDENT "drained, by command of %s: no data is taken until weir drain --cancel\n",
-                clock_at(drain, "since").text);
-    else if (json_is_true(at(drain, "draining")))
-        fprintf(out, INDENT "draining, by command of %s: no data is taken, %s items are left\n",
-                clock_at(drain, "since").text, COUNT(drain, "pending_items"));
-}
-
 // How long a certificate is good, where there is one; and what is wrong with its files.
 static void print_tls(const json_t *tls, const char *whose, FILE *out)
 {
@@ -177,8 +166,10 @@ static void print_tls(const json_t *tls, const char *whose, FILE *out)
         char text[STATUS_WORD_LEN];
         status_duration_format(left < 0 ? -left : left, text);
         const char *loud = left <= 0 ? "EXPIRED" : left < SOON_S ? "EXPIRES" : "expires";
-        fprintf(out, INDENT "%scertificate %s %s%s, %s\n", whose, loud, left > 0 ? "in " : "", text,
-                left > 0 ? TEXT(tls, "not_after") : "ago");
+        if (left > 0)
+            fprintf(out, INDENT "%scertificate %s in %s, %s\n", whose, loud, text, TEXT(tls, "not_after"));
+        else
+            fprintf(out, INDENT "%scertificate %s %s ago\n", whose, loud, text);
     }
     if (json_is_string(at(tls, "error")))
         fprintf(out, INDENT "%scertificate not read again, the old one is in use: %s\n", whose, TEXT(tls, "error"));
@@ -355,7 +346,6 @@ static void print_orphans(const json_t *orphans, FILE *out)
 void status_print(const json_t *status, struct status_watch *watch, FILE *out)
 {
     print_weir(status, out);
-    print_drain(status, out);
     const json_t *upstreams = at(status, "upstreams");
     for (size_t i = 0; i < json_array_size(upstreams); i++) {
         bool watched = watch != NULL && i < WEIR_COUNT(watch->peak_items);

@@ -69,6 +69,32 @@ def test_a_second_sigterm_ends_it_at_once(box):
     assert weir.lane("traces")["pending"] == 200
 
 
+def test_a_second_sigterm_while_exports_have_their_last_second(box):
+    """An export hangs, so the replay worker would wait its second out. The moment is looked for: the admin port ends just before."""
+    sink = box.sink()
+    sink.mode(hang=1)
+    said = []
+    for _ in range(5):
+        weir = box.weir(sink.url("grpc"))
+        box.gen(weir, items=10)
+        wait_for(lambda: sink.attempts(), 30, "an export is under way")
+        weir.process.signal(signal.SIGTERM)
+        wait_for(lambda: not answers(weir), 20, "the admin port has ended")
+        weir.process.signal(signal.SIGTERM)
+        assert weir.process.wait(15) == 0
+        said.append(weir.event("stopped")["message"])
+        if "at once" in said[-1]:
+            return
+    raise AssertionError(said)
+
+
+def answers(weir):
+    try:
+        return weir.get("/healthz")[0] == 200
+    except OSError:
+        return False
+
+
 def test_sigint_is_the_same_and_sighup_is_not_the_end(box):
     weir = box.weir("grpc://127.0.0.1:1")
     weir.process.signal(signal.SIGHUP)

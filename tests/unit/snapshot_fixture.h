@@ -106,6 +106,14 @@ static inline void fixture_fill(struct snapshot *s)
     central->rates = (struct snapshot_rates){.in_items = 10, .out_items = 40, .in_bytes = 1000, .out_bytes = 4000};
     fixture_lane(&central->lanes[WEIR_TRACES], 1);
     fixture_lane(&central->lanes[WEIR_METRICS], 2);
+    s->orphan_count = s->orphans_all = 1;
+    s->orphans[0] = (struct snapshot_orphan){.upstream = "gone",
+                                             .signal = WEIR_LOGS,
+                                             .ledger = {.accepted = 50,
+                                                        .pending = 40,
+                                                        .discarded = 10,
+                                                        .pending_bytes = 4000,
+                                                        .oldest_received_ns = FIXTURE_NOW - FIXTURE_AGE}};
     snapshot_conclude_upstream(central);
     snapshot_conclude_spool(s);
     snapshot_conclude(s, false);

@@ -323,6 +323,36 @@ Test(status, phase)
     }
 }
 
+// By command: it says so before anything but what it cannot do at all.
+Test(status, phase_of_a_drain)
+{
+    static const struct {
+        bool drained, stopping;
+        enum spool_state spool;
+        uint64_t backlog;
+        enum snapshot_phase phase;
+        const char *reason;
+    } rows[] = {
+        {false, false, SPOOL_OK, 10, PHASE_DRAINING, "draining, by command: 10 items are left"},
+        {false, false, SPOOL_FULL, 10, PHASE_DRAINING, "draining, by command: 10 items are left"},
+        {true, false, SPOOL_OK, 0, PHASE_DRAINED, "drained, by command"},
+        {true, true, SPOOL_OK, 0, PHASE_STOPPING, "stopping"},
+        {false, false, SPOOL_FAILED, 10, PHASE_FAILED, "draining, by command"},
+    };
+    for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
+        memset(&snap, 0, sizeof(snap));
+        snap.spool.state = rows[i].spool;
+        snap.upstream_count = 1;
+        snap.upstreams[0].replay.state = REPLAY_BACKING_OFF;
+        snap.upstreams[0].backlog_items = rows[i].backlog;
+        snap.drain = (struct drain_state){true, rows[i].drained, 1, rows[i].backlog};
+        snapshot_conclude(&snap, rows[i].stopping);
+        cr_expect_eq(snap.phase, rows[i].phase, "row %zu: %s", i, snapshot_phase_name(snap.phase));
+        cr_expect(!snap.ready);
+        cr_expect_eq(strncmp(snap.reason, rows[i].reason, strlen(rows[i].reason)), 0, "row %zu: %s", i, snap.reason);
+    }
+}
+
 Test(status, an_outage_of_one_upstream_shows_beside_another_that_replays)
 {
     memset(&snap, 0, sizeof(snap));

@@ -76,6 +76,39 @@ Test(status_print, retention_and_what_it_cost)
     free(text);
 }
 
+Test(status_print, orders_orphans_and_certificates)
+{
+    fixture_fill(&snap);
+    snap.drain = (struct drain_state){true, false, FIXTURE_NOW, 900};
+    snap.upstreams[0].replay.state = REPLAY_PAUSED;
+    snap.upstreams[0].tls = (struct certificate_state){.used = true, .validity = {1, FIXTURE_NOW / 1000000000 + 86400}};
+    snap.tls[CERTIFICATE_GRPC] =
+        (struct certificate_state){.used = true, .validity = {1, FIXTURE_NOW / 1000000000 - 3600}};
+    snprintf(snap.tls[CERTIFICATE_HTTP].error, sizeof(snap.tls[0].error), "no such file");
+    snapshot_conclude(&snap, false);
+    char *text = print_snapshot(NULL);
+    static const char *const words[] = {
+        "draining, NOT READY (draining, by command: 900 items are left; weir drain --cancel takes it back)",
+        "central  paused since",
+        "paused by command: weir resume central lets it go on\n",
+        "  certificate EXPIRES in 1d00h, 2026-11-21T08:00:00.000Z\n",
+        "  gRPC certificate EXPIRED 1h00m ago\n",
+        "  HTTP certificate expires in 21d06h, 2026-12-11T14:40:00.000Z\n",
+        "  HTTP certificate not read again, the old one is in use: no such file\n",
+        "orphan     gone  not configured  logs: 40 items, 3.9 KiB, oldest 1m00s\n",
+        "weir discard gone gives it up\n",
+    };
+    expect_words(text, words, WEIR_COUNT(words));
+    free(text);
+    snap.drain.drained = true;
+    snapshot_conclude(&snap, false);
+    snap.orphans[0].ledger.pending = 0;
+    text = print_snapshot(NULL);
+    cr_expect_not_null(strstr(text, "drained, NOT READY (drained, by command: weir drain --cancel takes it back)"));
+    cr_expect_null(strstr(text, "orphan"), "nothing of it is left");
+    free(text);
+}
+
 Test(status_print, why_it_is_not_ready)
 {
     fixture_fill(&snap);
