@@ -25,7 +25,8 @@ static bool is_sound(const struct envelope_header *header)
 int envelope_encode(const struct envelope *envelope, struct weir_buf *out, struct weir_err *err)
 {
     size_t begin = out->len, bytes = 1;
-    uint8_t flags = (uint8_t)((envelope->alone ? ENVELOPE_ALONE : 0) | (envelope->count > 0 ? ENVELOPE_HEADERS : 0));
+    uint8_t flags = (uint8_t)((envelope->alone ? ENVELOPE_ALONE : 0) | (envelope->count > 0 ? ENVELOPE_HEADERS : 0) |
+                              (envelope->handoff.data != NULL ? ENVELOPE_HANDOFF : 0));
     if (envelope->count > ENVELOPE_HEADERS_MAX)
         return weir_fail(err, WEIR_E_LIMIT, "more than %u headers are to be kept", ENVELOPE_HEADERS_MAX);
     for (size_t i = 0; i < envelope->count; i++) {
@@ -40,6 +41,10 @@ int envelope_encode(const struct envelope *envelope, struct weir_buf *out, struc
     if (flags == 0)
         return WEIR_OK;
     bool good = weir_buf_append(out, &flags, 1);
+    if (envelope->handoff.data != NULL) {
+        assert(envelope->handoff.len == HANDOFF_BYTES);
+        good = good && weir_buf_append(out, envelope->handoff.data, HANDOFF_BYTES);
+    }
     for (size_t i = 0; i < envelope->count && good; i++)
         good = put_text(out, envelope->headers[i].name) && put_text(out, envelope->headers[i].value);
     if (good)
@@ -69,13 +74,20 @@ static bool take_text(struct weir_slice *rest, struct weir_slice *text)
 int envelope_decode(struct weir_slice bytes, struct envelope *out, struct weir_err *err)
 {
     out->alone = false;
+    out->handoff = (struct weir_slice){NULL, 0};
     out->count = 0;
     if (bytes.len == 0)
         return WEIR_OK;
     uint8_t flags = bytes.data[0];
     struct weir_slice rest = {bytes.data + 1, bytes.len - 1};
-    if ((flags & ~(ENVELOPE_ALONE | ENVELOPE_HEADERS)) != 0)
+    if ((flags & ~(ENVELOPE_ALONE | ENVELOPE_HEADERS | ENVELOPE_HANDOFF)) != 0)
         return weir_fail(err, WEIR_E_FORMAT, "an envelope with flags 0x%02x: a newer weir wrote it", flags);
+    if ((flags & ENVELOPE_HANDOFF) != 0) {
+        if (rest.len < HANDOFF_BYTES)
+            return weir_fail(err, WEIR_E_CORRUPT, "an envelope of %zu bytes with flags 0x%02x", bytes.len, flags);
+        out->handoff = (struct weir_slice){rest.data, HANDOFF_BYTES};
+        rest = (struct weir_slice){rest.data + HANDOFF_BYTES, rest.len - HANDOFF_BYTES};
+    }
     if (((flags & ENVELOPE_HEADERS) != 0) != (rest.len > 0))
         return weir_fail(err, WEIR_E_CORRUPT, "an envelope of %zu bytes with flags 0x%02x", bytes.len, flags);
     out->alone = (flags & ENVELOPE_ALONE) != 0;

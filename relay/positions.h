@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sets of positions in the data of an origin (another weir): pure, bounded. A position is a place before an item of a block, so that it
+// does not matter how blocks were joined into requests, or split over several.
+#ifndef WEIR_RELAY_POSITIONS_H
+#define WEIR_RELAY_POSITIONS_H
+
+#include "proto/base.h"
+
+#define POSITIONS_MAX 64u // spans above `low`
+
+struct position {
+    uint64_t block;
+    uint32_t item; // of the block's, in the order they are stored; 0: before all of them
+};
+struct position_span { // [from, to)
+    struct position from, to;
+};
+// All below `low`, and the spans: ascending, above it, not empty, not touching.
+struct position_set {
+    struct position low;
+    uint32_t n;
+    struct position_span at[POSITIONS_MAX];
+};
+
+static inline bool position_before(struct position a, struct position b)
+{
+    return a.block != b.block ? a.block < b.block : a.item < b.item;
+}
+
+static inline bool position_spans_meet(const struct position_span *a, const struct position_span *b)
+{
+    return position_before(a->from, b->to) && position_before(b->from, a->to);
+}
+
+// All below `low` is in the set from here on.
+void positions_raise(struct position_set *set, struct position low);
+// Adds a span that is not empty. False: there was no room for one more, so that the lowest one of all is forgotten.
+bool positions_add(struct position_set *set, struct position_span span);
+enum positions_held { POSITIONS_NONE, POSITIONS_PART, POSITIONS_ALL };
+// How much of a span, which is not empty, is in the set.
+enum positions_held positions_look(const struct position_set *set, struct position_span span);
+// What must hold after every change, and of what was read from a disk.
+bool positions_sane(const struct position_set *set);
+
+#endif
