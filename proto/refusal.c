@@ -21,5 +21,7 @@ const struct refusal_row refusal_rows[REFUSALS] = {
     [REFUSAL_FRAMING] = {"framing", GRPC_INTERNAL, 200, 400, 0},
     [REFUSAL_DRAINING] = {"draining", GRPC_UNAVAILABLE, 200, 503, LATER_MS},
     [REFUSAL_HEADERS] = {"kept_headers", GRPC_RESOURCE_EXHAUSTED, 200, 431, 0},
+    [REFUSAL_REPEATED_PART] = {"repeated_part", GRPC_OUT_OF_RANGE, 200, 413, 0},
+    [REFUSAL_BEING_STORED] = {"being_stored", GRPC_UNAVAILABLE, 200, 503, SOON_MS},
     [REFUSAL_UNAUTHENTICATED] = {"unauthenticated", GRPC_UNAUTHENTICATED, 200, 401, 0},
 };

@@ -23,8 +23,10 @@ enum refusal {
     REFUSAL_DRAINING,         // weir drain
     REFUSAL_HEADERS,          // E19 the headers that are to be kept are too large
     REFUSAL_UNAUTHENTICATED,  // E10 no token, or none that is known
+    REFUSAL_REPEATED_PART,    // another weir's, of which some was stored before: it comes in smaller parts
+    REFUSAL_BEING_STORED,     // the same, of which some is on its way to the disk
 };
-#define REFUSALS 17
+#define REFUSALS 19
 
 struct refusal_row {
     const char *reason; // label of metrics and logs: "spool_full"

@@ -42,6 +42,7 @@ void ingest_request_free(struct request *request)
 {
     struct ingest *ingest = request->ingest;
     loop_timer_clear(&request->deadline);
+    origins_release(ingest->options.origins, &request->claim);
     ingest_receiving_remove(request);
     ingest_promise_earned(request, true);
     ingest_decoder_give(request);
@@ -71,7 +72,7 @@ static void count_refusal(struct ingest *ingest, enum exchange_transport transpo
 static void tell_refusal(const struct request *request, enum refusal why, const char *text)
 {
     static struct log_limit limit = LOG_LIMIT(10000);
-    if (refusal_rows[why].retry_after_ms > 0 || request->exchange == NULL)
+    if (refusal_rows[why].retry_after_ms > 0 || why == REFUSAL_REPEATED_PART || request->exchange == NULL)
         return;
     log_event_limited(&limit, LOG_WARN, "request_refused", "a request was refused for good: its sender will drop it",
                       LOG_STR("reason", refusal_rows[why].reason), LOG_STR("peer", request->exchange->peer),
@@ -106,7 +107,7 @@ void ingest_request_accept(struct request *request)
     struct exchange *exchange = request->exchange;
     ingest_request_free(request);
     if (exchange != NULL)
-        ingest_answer_ok(exchange);
+        ingest_answer_ok(exchange, false);
 }
 
 static void on_deadline(struct loop_timer *timer)
@@ -209,7 +210,7 @@ static void on_begin(void *ctx, struct exchange *exchange)
         return;
     }
     // Known to be too much before its body comes; it is kept once the body is in.
-    if (ingest->options.keep_header_count > 0 && !ingest_read_envelope(ingest, exchange, false, &why, &err)) {
+    if (ingest->options.keep_header_count > 0 && !ingest_read_envelope(request, false, &why, &err)) {
         ingest_request_refuse(request, why, err.text);
         return;
     }

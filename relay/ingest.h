@@ -12,6 +12,7 @@
 #include "net/exchange.h"
 #include "net/server.h"
 #include "proto/refusal.h"
+#include "relay/origins.h"
 #include "relay/tokens.h"
 #include "storage/spool.h"
 
@@ -36,6 +37,7 @@ struct ingest_options {
     size_t keep_header_count;
     const atomic_bool *refusing; // shutting down: nothing new is taken
     const atomic_bool *draining; // the same, by command; NULL: never
+    struct origins *origins;     // tells what another weir sends again; NULL: nobody does
     struct tokens *tokens;       // that senders must show one of; NULL: open to everybody
 };
 

@@ -116,15 +116,17 @@ bool ingest_read_head(const struct exchange *exchange, struct request *request, 
     }
 #define HEADER_TEXT(n, v) HEADER(n, v, strlen(v))
 
-void ingest_answer_ok(struct exchange *exchange)
+#define REPEAT(value) HEADER_TEXT(HANDOFF_REPEAT_HEADER, value)
+
+void ingest_answer_ok(struct exchange *exchange, bool repeated)
 {
     static const uint8_t empty_message[GRPC_PREFIX_LEN] = {0}; // full success: partial_success unset (G18, G19)
     if (exchange->transport == EXCHANGE_GRPC) {
-        const struct exchange_header headers[] = {HEADER_TEXT("content-type", "application/grpc")};
+        const struct exchange_header headers[] = {HEADER_TEXT("content-type", "application/grpc"), REPEAT("all")};
         const struct exchange_header trailers[] = {HEADER_TEXT("grpc-status", "0")};
         exchange_answer(exchange, &(struct exchange_answer){.http_status = 200,
                                                             .headers = headers,
-                                                            .header_count = 1,
+                                                            .header_count = repeated ? 2 : 1,
                                                             .body = {empty_message, sizeof(empty_message)},
                                                             .trailers = trailers,
                                                             .trailer_count = 1});
@@ -132,10 +134,10 @@ void ingest_answer_ok(struct exchange *exchange)
     }
     bool json = is_json(exchange); // the answer is of the request's kind (P16, J17)
     const struct exchange_header headers[] = {
-        HEADER_TEXT("content-type", json ? "application/json" : "application/x-protobuf")};
+        HEADER_TEXT("content-type", json ? "application/json" : "application/x-protobuf"), REPEAT("all")};
     exchange_answer(exchange, &(struct exchange_answer){.http_status = 200,
                                                         .headers = headers,
-                                                        .header_count = 1,
+                                                        .header_count = repeated ? 2 : 1,
                                                         .body = {(const uint8_t *)"{}", json ? 2 : 0}});
 }
 
@@ -154,6 +156,8 @@ static void answer_refusal_grpc(struct exchange *exchange, const struct refusal_
     headers[count++] = HEADER_TEXT("grpc-message", message);
     if (why == REFUSAL_ENCODING)
         headers[count++] = HEADER_TEXT("grpc-accept-encoding", encoding_accept(ENCODING_OF_GRPC));
+    if (why == REFUSAL_REPEATED_PART)
+        headers[count++] = REPEAT("part");
     if (row->retry_after_ms > 0) {
         struct rpc_status rpc = {
             .code = row->grpc_status, .has_retry_info = true, .retry_delay_ms = row->retry_after_ms};
@@ -217,6 +221,8 @@ static void answer_refusal_http(struct exchange *exchange, const struct refusal_
         headers[count++] = HEADER_TEXT("allow", "POST");
     if (why == REFUSAL_ENCODING)
         headers[count++] = HEADER_TEXT("accept-encoding", encoding_accept(ENCODING_OF_HTTP));
+    if (why == REFUSAL_REPEATED_PART)
+        headers[count++] = REPEAT("part");
     exchange_answer(exchange, &(struct exchange_answer){.http_status = row->http_status,
                                                         .headers = headers,
                                                         .header_count = count,

@@ -95,6 +95,10 @@ struct block *ingest_batch_seal(struct ingest *ingest, struct block_builder *bui
         .message = {.run = on_written}, .ingest = ingest, .block = block, .requests = requests, .raw_bytes = raw_bytes};
     block->owner = batch;
     block->next = NULL;
+    if (requests->claim.origin != NULL) { // it is the only one
+        assert(requests->next == NULL);
+        block->stored = ingest_handoff_stored;
+    }
     ingest->at_writer++;
     return block;
 }
@@ -243,7 +247,7 @@ static void add_by_envelope(struct request *request, bool alone)
         seal(ingest, &ingest->open[request->signal], &last);
         ingest_gather_seal(ingest, request->signal, &last);
     }
-    ingest_gather(request, alone, &last);
+    ingest_gather(request, alone || request->claim.origin != NULL, &last);
     append(ingest, chain);
     if (ingest->at_writer == 0)
         loop_later_set(ingest->options.loop, &ingest->hand_over, on_hand_over);
@@ -254,14 +258,18 @@ void ingest_batch_add(struct request *request, const struct otlp_summary *summar
     struct ingest *ingest = request->ingest;
     struct open_block *open = &ingest->open[request->signal];
     bool alone = !summary->mergeable && request->signal != WEIR_PROFILES; // a block of profiles is full with one (C2)
+    bool handed;
     enum refusal why = REFUSAL_INTERNAL;
     struct weir_err err = {0};
     request->items = summary->items;
     request->time_min_ns = summary->time_min_ns;
     request->time_max_ns = summary->time_max_ns;
     ingest->envelope.len = 0;
-    if ((alone || ingest->options.keep_header_count > 0) &&
-        !ingest_read_envelope(ingest, request->exchange, alone, &why, &err)) {
+    if (!ingest_handoff_admit(request))
+        return;
+    handed = request->claim.origin != NULL;
+    if ((alone || handed || ingest->options.keep_header_count > 0) &&
+        !ingest_read_envelope(request, alone, &why, &err)) {
         ingest_request_refuse(request, why, err.text);
         return;
     }

@@ -17,10 +17,16 @@ static struct weir_slice trimmed(const struct exchange_header *header)
     return value;
 }
 
-bool ingest_read_envelope(struct ingest *ingest, const struct exchange *exchange, bool alone, enum refusal *why,
-                          struct weir_err *err)
+bool ingest_read_envelope(struct request *request, bool alone, enum refusal *why, struct weir_err *err)
 {
+    struct ingest *ingest = request->ingest;
+    const struct exchange *exchange = request->exchange;
     struct envelope envelope = {.alone = alone};
+    uint8_t handoff[HANDOFF_BYTES];
+    if (request->claim.origin != NULL) {
+        handoff_put(&request->claim.handoff, handoff);
+        envelope.handoff = (struct weir_slice){handoff, sizeof(handoff)};
+    }
     ingest->envelope.len = 0;
     for (size_t k = 0; k < ingest->options.keep_header_count; k++) {
         const char *name = ingest->options.keep_headers[k];

@@ -34,6 +34,7 @@ struct request {
     uint64_t items, raw_bytes; // raw_bytes: once it is in a block
     uint64_t time_min_ns, time_max_ns;
     struct loop_timer deadline; // grpc-timeout
+    struct origin_claim claim;  // of another weir's export; it has a block of its own then
 };
 
 // What one commit will answer for: the requests of one block.
@@ -99,16 +100,15 @@ struct ingest {
 // Reads the head. False: *why and `text` say what to answer.
 bool ingest_read_head(const struct exchange *exchange, struct request *request, uint64_t *timeout_ns, enum refusal *why,
                       struct weir_err *err);
-void ingest_answer_ok(struct exchange *exchange);
+void ingest_answer_ok(struct exchange *exchange, bool repeated); // repeated: nothing was stored, it was there
 void ingest_answer_refusal(struct exchange *exchange, enum refusal why, const char *text);
 
-// Puts the kept headers of `exchange` and `alone` into ingest->envelope. False: *why and `err` say what to answer.
-bool ingest_read_envelope(struct ingest *ingest, const struct exchange *exchange, bool alone, enum refusal *why,
-                          struct weir_err *err);
+// Puts the request's kept headers, its claim and `alone` into ingest->envelope. False: *why and `err` say what to answer.
+bool ingest_read_envelope(struct request *request, bool alone, enum refusal *why, struct weir_err *err);
 
 // ingest_gather.c ---------------------------------------------------------------------------------------------------------
-// Takes the request to the others of its envelope, ingest->envelope. Blocks that are to be written at once are put at *last, which moves on
-// to their end.
+// Takes the request to the others of its envelope, ingest->envelope; `alone`: there are no others, and its block is written at once. Blocks that
+// are to be written at once are put at *last, which moves on to their end.
 void ingest_gather(struct request *request, bool alone, struct block ***last);
 // Seals all gatherings of that signal.
 void ingest_gather_seal(struct ingest *ingest, enum weir_signal signal, struct block ***last);
@@ -131,6 +131,12 @@ void ingest_request_free(struct request *request);
 // Answers (when somebody still waits), counts and frees.
 void ingest_request_refuse(struct request *request, enum refusal why, const char *text);
 void ingest_request_accept(struct request *request);
+
+// ingest_handoff.c ------------------------------------------------------------------------------------------------------------
+// Of an export of another weir: finds out whether it was stored before. False: it was, or some of it, and the request was answered and is gone.
+bool ingest_handoff_admit(struct request *request);
+// Its block is durable: in the writer's thread.
+void ingest_handoff_stored(struct block *block, uint64_t number);
 
 // ingest_body.c -------------------------------------------------------------------------------------------------------------
 // Each returns false when it refused the request, which is gone then.

@@ -337,6 +337,8 @@ int origins_open(struct spool *spool, struct origins **out, struct weir_err *err
         if (spool_note_get(spool, NOTE_UNTIL, &none, NULL) == WEIR_E_NOT_FOUND)
             origins->until = stats.next_block;
         rc = spool_notes_each(spool, NOTE_PREFIX, load_note, origins, err);
+        if (origins->until > stats.next_block) // the last segment was lost: its numbers come again
+            origins->until = stats.next_block;
     }
     for (int signal = 0; signal < WEIR_SIGNALS && rc == WEIR_OK; signal++)
         rc = catch_up(origins, reader, (enum weir_signal)signal, err);

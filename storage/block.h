@@ -45,6 +45,9 @@ struct block {
     struct block *next; // for the chain given to spool_append; the writer's while it has the block
     void *owner;        // the caller's; handed back by the completion
     void (*done)(struct block *block, int result); // the writer's: spool_append sets it
+    // The owner's, may be NULL: called by the writer thread once the block is durable as that number, before anybody can read it: what it puts
+    // into notes is durable before any settlement of the block. Must not block.
+    void (*stored)(struct block *block, uint64_t number);
     enum weir_signal signal;
     uint32_t requests;
     uint64_t items;

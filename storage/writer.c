@@ -227,6 +227,14 @@ static void note_received(struct spool *spool, const struct block *chain, size_t
     pthread_mutex_unlock(&spool->lock);
 }
 
+static void tell_stored(struct spool *spool, struct block *chain, size_t n)
+{
+    uint64_t number = atomic_load(&spool->next_block);
+    for (; n > 0; n--, number++, chain = chain->next)
+        if (chain->stored != NULL)
+            chain->stored(chain, number);
+}
+
 // After a commit that returned OK, or whose blocks must count as stored: the numbers are used and the blocks can be read.
 static void advance(struct spool *spool, struct block *chain, size_t n, const struct spool_counts *counts, bool keep)
 {
@@ -356,6 +364,7 @@ static int store(struct spool *spool, struct block *chain, size_t *n, struct wei
     if (code != WEIR_OK && !again)
         code = redo(spool, chain, *n, &counts, err);
     if (code == WEIR_OK) {
+        tell_stored(spool, chain, *n);
         note_received(spool, chain, *n);
         advance(spool, chain, *n, &counts, true);
     }
