@@ -62,9 +62,10 @@ static struct position get_position(const uint8_t *p)
 static void tell_unsaved(const struct weir_err *err)
 {
     static struct log_limit limit = LOG_LIMIT(10000);
-    log_event_limited(&limit, LOG_WARN, "origin_unsaved",
-                      "what was stored of another weir's data cannot be noted: after a restart some may be stored twice",
-                      LOG_ERR(err));
+    log_event_limited(
+        &limit, LOG_WARN, "origin_unsaved",
+        "what was stored of another weir's data cannot be noted: after a restart some may be stored twice",
+        LOG_ERR(err));
 }
 
 static void save(struct origins *origins, struct origin *origin)
@@ -129,12 +130,14 @@ static bool forget_one(struct origins *origins)
     char key[SPOOL_NOTE_KEY_BYTES];
     size_t oldest = origins->count;
     for (size_t i = 0; i < origins->count; i++)
-        if (origins->at[i]->claims == NULL && (oldest == origins->count || origins->at[i]->used < origins->at[oldest]->used))
+        if (origins->at[i]->claims == NULL &&
+            (oldest == origins->count || origins->at[i]->used < origins->at[oldest]->used))
             oldest = i;
     if (oldest == origins->count)
         return false;
     note_key(origins->at[oldest], key);
-    spool_note_remove(origins->spool, key, false, NULL); // one that stays is forgotten at the next start, or known again: both are sound
+    spool_note_remove(origins->spool, key, false,
+                      NULL); // one that stays is forgotten at the next start, or known again: both are sound
     free(origins->at[oldest]);
     origins->at[oldest] = origins->at[--origins->count];
     origins->stats.forgotten++;
@@ -236,7 +239,8 @@ void origins_release(struct origins *origins, struct origin_claim *claim)
 void origins_tick(struct origins *origins)
 {
     struct spool_stats stats;
-    spool_stats_get(origins->spool, &stats); // before the notes are looked at: what is below is in them, or could not be put
+    spool_stats_get(origins->spool,
+                    &stats); // before the notes are looked at: what is below is in them, or could not be put
     pthread_mutex_lock(&origins->lock);
     bool unsaved = false;
     for (size_t i = 0; i < origins->count; i++) {
@@ -314,7 +318,8 @@ static int catch_up(struct origins *origins, struct spool_reader *reader, enum w
             from = view.number + 1;
             rc = take_block(origins, &view, err);
             block_view_release(&view);
-        } else if (rc == WEIR_E_CORRUPT && skip_to > from) { // lost here with its data: what the origin sends of it again is stored
+        } else if (rc == WEIR_E_CORRUPT &&
+                   skip_to > from) { // lost here with its data: what the origin sends of it again is stored
             from = skip_to;
             rc = WEIR_OK;
         }

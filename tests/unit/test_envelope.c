@@ -77,7 +77,8 @@ Test(envelope, refuses_damaged_and_hostile_bytes)
         int code;
     } cases[] = {
 #define CASE(text, code) {text, sizeof(text) - 1, code}
-        CASE("\x04", WEIR_E_FORMAT), // a flag of the future
+        CASE("\x08", WEIR_E_FORMAT),      // a flag of the future
+        CASE("\x04\x01", WEIR_E_CORRUPT), // a handoff that is cut off
         CASE("\xff\x01"
              "a\x01"
              "b",
@@ -158,6 +159,28 @@ Test(envelope, only_equal_ones_join)
     cr_expect(envelopes_join(none, none) && envelopes_join(of_a, of_a));
     cr_expect(!envelopes_join(of_a, of_b) && !envelopes_join(of_a, none) && !envelopes_join(none, of_b));
     cr_expect(!envelopes_join(lone, lone) && !envelopes_join(lone, of_a) && !envelopes_join(of_a, lone));
+}
+
+Test(envelope, handoff_is_kept_and_does_not_matter_to_what_is_sent)
+{
+    uint8_t handoffs[2][HANDOFF_BYTES] = {{1}, {2}};
+    struct weir_buf with[3] = {{0}};
+    struct weir_slice at[3];
+    for (size_t i = 0; i < 3; i++) {
+        struct envelope envelope = {.handoff = {handoffs[i % 2], HANDOFF_BYTES}, .count = i < 2 ? 0 : 1}, out;
+        envelope.headers[0] = header("a", "x");
+        cr_assert_eq(envelope_encode(&envelope, &with[i], NULL), WEIR_OK);
+        at[i] = (struct weir_slice){with[i].data, with[i].len};
+        cr_assert_eq(envelope_decode(at[i], &out, NULL), WEIR_OK);
+        cr_expect(out.count == envelope.count && !out.alone);
+        cr_expect(out.handoff.len == HANDOFF_BYTES && memcmp(out.handoff.data, handoffs[i % 2], HANDOFF_BYTES) == 0);
+    }
+    static const uint8_t a[] = {2, 1, 'a', 1, 'x'}, lone[] = {ENVELOPE_ALONE};
+    const struct weir_slice none = {NULL, 0}, of_a = {a, sizeof(a)}, alone = {lone, 1};
+    cr_expect(envelopes_join(at[0], at[1]) && envelopes_join(at[0], none) && envelopes_join(none, at[1]));
+    cr_expect(envelopes_join(at[2], of_a) && !envelopes_join(at[2], at[0]) && !envelopes_join(at[0], alone));
+    for (size_t i = 0; i < 3; i++)
+        weir_buf_free(&with[i]);
 }
 
 Test(header, may_be_kept_or_not)
