@@ -23,6 +23,7 @@ struct relay {
     struct ingest **ingests;
     size_t workers;
     struct ingest_budget budget;
+    struct origins *origins; // other weirs that send here
     struct certificates *certificates;
     struct tokens *tokens;  // of receiver.auth; NULL: none
     uint64_t tokens_due_ns; // when their file is looked at again

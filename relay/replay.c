@@ -236,6 +236,9 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
     }
     if (rc == WEIR_OK && (replay->reader = spool_reader_new(spool)) == NULL)
         rc = weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    struct weir_err handoff_err = {0};
+    if (rc == WEIR_OK && spool_sync_state(spool, &handoff_err) != WEIR_OK)
+        handoffs_give_up(replay, &handoff_err);
     if (rc != WEIR_OK) {
         replay_free(replay);
         return weir_wrap(err, "upstream %s", upstream->name);

@@ -169,6 +169,8 @@ static int build_head(struct export *export, struct weir_err *err)
         snprintf(export->batch_id + n, sizeof(export->batch_id) - (size_t)n, "/%" PRIu32 "-%" PRIu32, export->item_from,
                  export->item_to - 1);
     headers[count++] = (struct client_header){"weir-batch", export->batch_id};
+    if (handoff_write(export, export->handoff))
+        headers[count++] = (struct client_header){HANDOFF_HEADER, export->handoff};
     secret_release(export->token);
     export->token = secret_use(export->replay->secrets.token);
     if (export->token != NULL)
@@ -245,6 +247,7 @@ static void judge(const struct export *export, struct verdict *verdict)
         verdict_http(&answer, verdict);
     }
     weir_buf_free(&decoded);
+    handoff_judge(call, verdict);
 }
 
 static void count_attempt(struct export *export, const struct verdict *verdict)
@@ -356,7 +359,7 @@ static void on_done(struct client_call *call)
         export->lane_waits = !next_encoding(export, &verdict);
         if (!export->lane_waits)
             verdict.kind = VERDICT_RETRY;
-        else if (verdict.kind != VERDICT_DELIVERED)
+        else if (verdict.kind != VERDICT_DELIVERED && !verdict.repeated)
             replay_note_refusal(lane, &verdict);
     }
     if (export->part)

@@ -13,6 +13,7 @@ static void fill_todo(struct replay_lane *lane)
     uint64_t front = lane->todo.count > 0 ? lane->todo.at[0].first : UINT64_MAX;
     size_t count = spool_lane_intervals(lane->spool_lane, lane->todo.at, TODO_INTERVALS_MAX);
     lane->todo.count = count < TODO_INTERVALS_MAX ? count : TODO_INTERVALS_MAX;
+    handoff_filled(lane);
     // What is damaged lies ahead of older data now, which may not be.
     if (count > 0 && lane->todo.at[0].first < front)
         memset(lane->cursors, 0, sizeof(lane->cursors));
@@ -38,7 +39,7 @@ int lane_open(struct replay *replay, enum weir_signal signal, struct weir_err *e
     if (rc != WEIR_OK)
         return rc;
     fill_todo(lane);
-    return WEIR_OK;
+    return handoff_open(lane, err);
 }
 
 void lane_put_back(struct replay_lane *lane, uint64_t first, uint64_t end)

@@ -57,7 +57,7 @@ struct export
     struct weir_slice ranges[EXPORT_BLOCKS_MAX + 1];
     struct client_header headers[EXPORT_HEADERS_MAX];
     struct weir_buf kept; // names and values of the kept headers, each ended by a NUL
-    char timeout[16], batch_id[128];
+    char timeout[16], batch_id[128], handoff[HANDOFF_TEXT_MAX];
     struct secret *token; // shown; NULL: none
     uint64_t started_ns;
 };
@@ -95,12 +95,27 @@ struct split {
     struct weir_err err;
 };
 
+#define HANDOFF_RUNS_MAX 64
+// How its blocks are named to an upstream that is a weir, see replay_handoff.c.
+struct handoff_runs {
+    struct handoff_run {
+        uint64_t first; // block; up to the next one's
+        uint64_t name;
+    } at[HANDOFF_RUNS_MAX];
+    size_t count;
+    uint64_t replayed; // items, of the ledger, when `todo` was filled
+    struct spool_interval
+        empty[4]; // stretches without a block of the lane's, found lately: what comes behind covers them
+    size_t empty_next;
+};
+
 struct replay_lane {
     struct replay *replay;
     enum weir_signal signal;
     struct spool_lane *spool_lane;
     char *paths[CONFIG_MAX_ENDPOINTS]; // of its exports, to each endpoint: its base path and the signal's
     struct todo todo;
+    struct handoff_runs runs;
     struct fresh fresh;
     struct lane_cursor {
         uint64_t single_until; // below it, one block an export: something there is damaged
@@ -237,6 +252,21 @@ bool lane_take(struct export *export);
 // A stretch that nobody can read any more: entered in the ledger, and the lane goes on behind it. What was evicted meanwhile is in the ledger
 // already. The spool tells how much it was; here the log says why.
 void lane_lose(struct replay_lane *lane, uint64_t first, uint64_t end, const struct weir_err *err);
+
+// replay_handoff.c ----------------------------------------------------------------------------------------------------------
+// Names the blocks that this process will write, in a note that is durable with the next state. WEIR_E_NOMEM, WEIR_E_FULL.
+int handoff_open(struct replay_lane *lane, struct weir_err *err);
+// The names are not durable: none is used.
+void handoffs_give_up(struct replay *replay, const struct weir_err *err);
+void handoff_filled(struct replay_lane *lane); // `todo` has just been filled from the spool's intervals
+// Whether two blocks may travel in one request.
+bool handoff_joins(const struct replay_lane *lane, uint64_t block, uint64_t other);
+// There is no block of the lane's in there.
+void handoff_skipped(struct replay_lane *lane, uint64_t first, uint64_t end);
+// The header's value. False: there is none for this export.
+bool handoff_write(const struct export *export, char out[HANDOFF_TEXT_MAX]);
+// What a weir adds to its refusal.
+void handoff_judge(const struct client_call *call, struct verdict *verdict);
 
 // replay_export.c -------------------------------------------------------------------------------------------------------------
 struct export *export_new(struct replay_lane *lane); // NULL: out of memory

@@ -232,6 +232,8 @@ static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const
 {
     struct split *split = &lane->split;
     uint64_t middle;
+    if (verdict->repeated) // it takes data: down to the single item
+        lane->refused_in_a_row = 0;
     int rc = halve(lane, split->at, to, &middle);
     if (rc != WEIR_OK) {
         cannot_go_on(lane, rc);
@@ -245,7 +247,7 @@ static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const
     split->by_size = verdict->kind == VERDICT_SPLIT;
     if (split->by_size) {
         split->lesson_end = to;
-        split->lesson_bytes = bytes;
+        split->lesson_bytes = verdict->repeated ? 0 : bytes; // that says nothing of sizes
         split->max_bytes = bytes / 2 > 0 ? bytes / 2 : 1;
     }
 }

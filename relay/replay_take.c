@@ -43,6 +43,7 @@ static int read_block(struct replay_lane *lane, const struct spool_interval *str
     if (rc == WEIR_E_AGAIN && skip_to > from) {
         struct spool_outcome nothing = {0};
         spool_lane_settle(lane->spool_lane, from, skip_to, &nothing);
+        handoff_skipped(lane, from, skip_to);
         todo_take(&lane->todo, from, skip_to);
     } else if (rc == WEIR_E_CORRUPT && skip_to > from) {
         lane_lose(lane, from, skip_to, err);
@@ -63,7 +64,8 @@ static bool joins(const struct export *export, const struct block_view *view)
     if (lane_too_old(export->lane, view) != export->too_old)
         return false;
     return export->lane->signal != WEIR_PROFILES && export->raw_bytes + view->raw_bytes <= join_bytes_max(export) &&
-           envelopes_join(before->envelope, view->envelope);
+           envelopes_join(before->envelope, view->envelope) &&
+           handoff_joins(export->lane, before->number, view->number);
 }
 
 static void take_view(struct export *export, const struct block_view *view)

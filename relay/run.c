@@ -99,6 +99,7 @@ int cmd_run(const struct config *config, const struct config_input *input)
         spool_watch_look(&watch, run.relay.spool, weir_now_ns());
         spool_events_tell(run.events, weir_now_ns(), false);
         memory_give_back(&memory, weir_now_ns());
+        origins_tick(run.relay.origins);
     }
     log_event(LOG_INFO, "stopping", "stopping: requests under way are answered, undelivered data stays in the spool");
     end_at_once_on_second_signal(&run);

@@ -71,6 +71,7 @@ void run_take_down(struct run *run)
         ingest_free(relay->ingests[i]);
         loop_free(relay->loops[i]);
     }
+    origins_close(relay->origins);
     free(relay->loops);
     free(relay->ingests);
     free(run->threads);

@@ -121,6 +121,11 @@ static int make_replays(struct run *run, struct weir_err *err)
     return WEIR_OK;
 }
 
+static int open_origins(struct run *run, struct weir_err *err)
+{
+    return origins_open(run->relay.spool, &run->relay.origins, err);
+}
+
 static int make_ingests(struct run *run, struct weir_err *err)
 {
     struct relay *relay = &run->relay;
@@ -146,6 +151,7 @@ static int make_ingests(struct run *run, struct weir_err *err)
                                          .keep_header_count = kept->count,
                                          .refusing = &relay->refusing,
                                          .draining = &relay->orders.draining,
+                                         .origins = relay->origins,
                                          .tokens = relay->tokens};
         if ((relay->ingests[relay->workers] = ingest_new(&options)) == NULL) {
             loop_free(*loop);
@@ -260,8 +266,8 @@ static int start(struct run *run, struct weir_err *err)
 
 int run_up(struct run *run, struct weir_err *err)
 {
-    static int (*const steps[])(struct run * run, struct weir_err * err) = {open_secrets, open_spool,  make_replays,
-                                                                            make_ingests, make_server, start};
+    static int (*const steps[])(struct run * run, struct weir_err * err) = {
+        open_secrets, open_spool, make_replays, open_origins, make_ingests, make_server, start};
     int rc = WEIR_OK;
     for (size_t i = 0; i < WEIR_COUNT(steps) && rc == WEIR_OK; i++)
         rc = steps[i](run, err);

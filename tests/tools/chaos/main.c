@@ -16,20 +16,27 @@ static const char usage[] =
     "A TCP proxy that misbehaves on command. ADDR is HOST:PORT with a numeric host (port 0: any), 127.0.0.1:0 without "
     "the option.\n"
     "One JSON line on stdout tells the addresses. Control:\n"
-    "  GET  /stats   connections, accepted, cuts, bytes_up, bytes_down, swallowed\n"
+    "  GET  /stats   connections, accepted, cuts, bytes_up, bytes_down, swallowed, answers,\n"
+    "                cut_answers\n"
     "  POST /mode    e.g. delay_ms=50&throttle=100000; each stays until it is set to 0:\n"
     "                hold=1 (nothing is read), delay_ms, throttle (bytes a second), swallow=1 (peers have vanished),\n"
-    "                refuse=1, cut_up and cut_down (new connections end after so many bytes), flap_ms\n"
+    "                refuse=1, cut_up and cut_down (new connections end after so many bytes), flap_ms,\n"
+    "                cut_answers=N (each Nth answer is swallowed, and its connection reset)\n"
     "  POST /do      action=cut | reset | swallow (all connections there are now)\n";
 
 static const struct {
     const char *name;
     size_t offset;
 } modes[] = {
-    {"hold", offsetof(struct proxy_modes, hold)},         {"delay_ms", offsetof(struct proxy_modes, delay_ms)},
-    {"throttle", offsetof(struct proxy_modes, throttle)}, {"swallow", offsetof(struct proxy_modes, swallow)},
-    {"refuse", offsetof(struct proxy_modes, refuse)},     {"cut_up", offsetof(struct proxy_modes, cut_up)},
-    {"cut_down", offsetof(struct proxy_modes, cut_down)}, {"flap_ms", offsetof(struct proxy_modes, flap_ms)},
+    {"hold", offsetof(struct proxy_modes, hold)},
+    {"delay_ms", offsetof(struct proxy_modes, delay_ms)},
+    {"throttle", offsetof(struct proxy_modes, throttle)},
+    {"swallow", offsetof(struct proxy_modes, swallow)},
+    {"refuse", offsetof(struct proxy_modes, refuse)},
+    {"cut_up", offsetof(struct proxy_modes, cut_up)},
+    {"cut_down", offsetof(struct proxy_modes, cut_down)},
+    {"flap_ms", offsetof(struct proxy_modes, flap_ms)},
+    {"cut_answers", offsetof(struct proxy_modes, cut_answers)},
 };
 
 // --- control --------------------------------------------------------------------------------------------------------
@@ -89,10 +96,11 @@ static void get_stats(struct proxy *proxy, struct exchange *exchange, char *form
     proxy_stats_get(proxy, &stats);
     snprintf(text, sizeof(text),
              "{\"connections\": %llu, \"accepted\": %llu, \"cuts\": %llu, \"bytes_up\": %llu, \"bytes_down\": %llu, "
-             "\"swallowed\": %llu}\n",
+             "\"swallowed\": %llu, \"answers\": %llu, \"cut_answers\": %llu}\n",
              (unsigned long long)stats.connections, (unsigned long long)stats.accepted, (unsigned long long)stats.cuts,
              (unsigned long long)stats.bytes_up, (unsigned long long)stats.bytes_down,
-             (unsigned long long)stats.swallowed);
+             (unsigned long long)stats.swallowed, (unsigned long long)stats.answers,
+             (unsigned long long)stats.cut_answers);
     answer_text(exchange, 200, "application/json", text);
 }
 

@@ -3,6 +3,8 @@
 // its rate allows. All state is under one lock, which is free while the thread polls.
 #include "tests/tools/chaos/proxy.h"
 
+#include "tests/tools/chaos/answers.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -37,6 +39,7 @@ struct link {
     int client, upstream;
     bool connecting, vanished, dead;
     struct flow up, down;
+    struct answers answers;
 };
 
 struct proxy {
@@ -215,6 +218,25 @@ static bool flow_write(struct proxy *proxy, struct flow *flow, uint64_t *counter
     return true;
 }
 
+// Whether what the upstream sent last holds an answer that is not to be passed on.
+static bool holds_cut_answer(struct proxy *proxy, struct link *link, const struct chunk *last_before)
+{
+    const struct chunk *chunk = last_before != NULL ? last_before->next : link->down.first;
+    bool cut = false;
+    for (; chunk != NULL; chunk = chunk->next) {
+        uint64_t before = proxy->stats.answers, every = proxy->modes.cut_answers;
+        proxy->stats.answers += answers_count(&link->answers, chunk->bytes, chunk->len);
+        cut = cut || (every > 0 && proxy->stats.answers / every > before / every);
+    }
+    proxy->stats.cut_answers += cut;
+    return cut;
+}
+
+static const struct chunk *last_chunk(const struct flow *flow)
+{
+    return flow->first == NULL ? NULL : WEIR_CONTAINER_OF(flow->last, struct chunk, next);
+}
+
 static void link_turn(struct proxy *proxy, struct link *link, short client_events, short upstream_events)
 {
     bool vanished = link->vanished || proxy->modes.swallow;
@@ -227,8 +249,9 @@ static void link_turn(struct proxy *proxy, struct link *link, short client_event
     }
     if (sound && !proxy->modes.hold && (client_events & (POLLIN | POLLHUP | POLLERR)) != 0 && !link->up.eof)
         sound = flow_read(proxy, &link->up, vanished);
+    const struct chunk *last = last_chunk(&link->down);
     if (sound && !proxy->modes.hold && (upstream_events & (POLLIN | POLLHUP | POLLERR)) != 0 && !link->down.eof)
-        sound = flow_read(proxy, &link->down, vanished);
+        sound = flow_read(proxy, &link->down, vanished) && !holds_cut_answer(proxy, link, last);
     if (!sound || vanished) {
         // A vanished peer does not even say that it is gone; ours may.
         if (!sound || link->up.eof)

@@ -16,7 +16,9 @@ struct proxy_modes {
     uint64_t refuse;   // 1: new connections are reset
     uint64_t cut_up;   // new connections are closed when so many bytes went to the upstream; 0: never
     uint64_t cut_down; // the same, bytes from the upstream
-    uint64_t flap_ms;  // all connections are reset so often; 0: never
+    uint64_t
+        cut_answers; // each so manieth answer of the upstream is not passed on, its connection is reset instead; 0: never
+    uint64_t flap_ms; // all connections are reset so often; 0: never
 };
 enum proxy_action {
     PROXY_CUT,     // closes all connections
@@ -24,7 +26,7 @@ enum proxy_action {
     PROXY_SWALLOW, // those there are now have vanished peers from here on, new ones are sound
 };
 struct proxy_stats {
-    uint64_t connections, accepted, cuts, bytes_up, bytes_down, swallowed;
+    uint64_t connections, accepted, cuts, bytes_up, bytes_down, swallowed, answers, cut_answers;
 };
 
 struct proxy;

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// Effectively once between two weirs, the origin's side: each export says what it covers (handoff.h), so that an upstream that is a weir can tell
+// what it has stored already (origins.h has the argument). Every upstream gets the header; who does not know it does not look at it.
+//
+// A position must mean the same data for ever, within its scope. Block numbers alone do not: a spool that was set back to an old snapshot, or
+// copied, uses numbers again. So each process that opens the spool names the blocks it will write by a new random number, which is durable, in
+// a note of the lane, before the first of them is sent: a run of blocks. What was pending before keeps the names it had. A lane that is made anew
+// has no note and begins with a run of its own.
+// The scope is a mix of that and of how much the lane was told to replay: a replay of the past is to be sent again, though the upstream has it.
+// What is under way when somebody asks for a replay, and is not answered, may be delivered twice.
+#include "relay/replay_priv.h"
+
+#include "relay/log.h"
+
+#include <sys/random.h>
+
+#define RUN_BYTES 16u // of a note: first block, name
+
+static void note_key(const char *upstream, enum weir_signal signal, char key[SPOOL_NOTE_KEY_BYTES + 1])
+{
+    // A long name is cut: then two lanes of one upstream's names may share a note, and with it the names of their runs.
+    snprintf(key, SPOOL_NOTE_KEY_BYTES + 1, "handoff/%u/%s", (unsigned)signal, upstream);
+}
+
+static void read_note(struct handoff_runs *runs, struct weir_slice note)
+{
+    size_t n = note.len / RUN_BYTES;
+    const uint8_t *p = note.data;
+    for (runs->count = 0; runs->count < n && runs->count < HANDOFF_RUNS_MAX; p += RUN_BYTES)
+        runs->at[runs->count++] = (struct handoff_run){weir_get_u64(p), weir_get_u64(p + 8)};
+    for (size_t i = 1; i < runs->count; i++)
+        if (runs->at[i].first <= runs->at[i - 1].first)
+            runs->count = 0;
+}
+
+static int write_note(struct spool *spool, const char *key, const struct handoff_runs *runs, struct weir_err *err)
+{
+    uint8_t note[HANDOFF_RUNS_MAX * RUN_BYTES];
+    for (size_t i = 0; i < runs->count; i++) {
+        weir_put_u64(note + i * RUN_BYTES, runs->at[i].first);
+        weir_put_u64(note + i * RUN_BYTES + 8, runs->at[i].name);
+    }
+    return spool_note_put(spool, key, (struct weir_slice){note, runs->count * RUN_BYTES}, false, err);
+}
+
+static void drop_front(struct handoff_runs *runs, size_t n)
+{
+    runs->count -= n;
+    memmove(runs->at, runs->at + n, runs->count * sizeof(runs->at[0]));
+}
+
+// Runs of which the spool holds nothing, and a run that no block was written of, are not needed.
+static void begin_run(struct handoff_runs *runs, uint64_t first_block, uint64_t next_block, uint64_t name)
+{
+    size_t gone = 0;
+    while (runs->count > 0 && runs->at[runs->count - 1].first >= next_block)
+        runs->count--;
+    while (gone + 1 < runs->count && runs->at[gone + 1].first <= first_block)
+        gone++;
+    if (runs->count - gone == HANDOFF_RUNS_MAX)
+        gone++; // blocks before all runs go without a name
+    drop_front(runs, gone);
+    runs->at[runs->count] = (struct handoff_run){runs->count == 0 ? 0 : next_block, name};
+    runs->count++;
+}
+
+int handoff_open(struct replay_lane *lane, struct weir_err *err)
+{
+    struct spool *spool = lane->replay->spool;
+    struct spool_stats stats;
+    char key[SPOOL_NOTE_KEY_BYTES + 1];
+    struct weir_buf note = {0};
+    uint64_t name;
+    note_key(lane->replay->upstream->name, lane->signal, key);
+    if (getrandom(&name, sizeof(name), 0) != (ssize_t)sizeof(name))
+        return weir_fail(err, WEIR_E_IO, "no random numbers");
+    int rc = spool_note_get(spool, key, &note, err);
+    if (rc != WEIR_OK && rc != WEIR_E_NOT_FOUND)
+        return rc;
+    read_note(&lane->runs, (struct weir_slice){note.data, note.len});
+    weir_buf_free(&note);
+    spool_stats_get(spool, &stats);
+    begin_run(&lane->runs, stats.first_block, stats.next_block, name);
+    return write_note(spool, key, &lane->runs, err);
+}
+
+void handoffs_give_up(struct replay *replay, const struct weir_err *err)
+{
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        replay->lanes[i].runs.count = 0;
+    log_event(LOG_WARN, "handoff_off",
+              "what is sent cannot be named durably: an upstream that is a weir may store some of it twice",
+              LOG_STR("upstream", replay->upstream->name), LOG_ERR(err));
+}
+
+void replay_forget_lane(struct spool *spool, const char *upstream, enum weir_signal signal)
+{
+    char key[SPOOL_NOTE_KEY_BYTES + 1];
+    note_key(upstream, signal, key);
+    spool_note_remove(spool, key, false, NULL);
+}
+
+// --- exports ----------------------------------------------------------------------------------------------------------------
+
+void handoff_filled(struct replay_lane *lane)
+{
+    struct spool_lane_stats stats;
+    spool_lane_stats_get(lane->spool_lane, &stats);
+    lane->runs.replayed = stats.replayed;
+}
+
+// NULL: it has no name.
+static const struct handoff_run *run_of(const struct replay_lane *lane, uint64_t block)
+{
+    const struct handoff_run *run = NULL;
+    for (size_t i = 0; i < lane->runs.count && lane->runs.at[i].first <= block; i++)
+        run = &lane->runs.at[i];
+    return run;
+}
+
+bool handoff_joins(const struct replay_lane *lane, uint64_t block, uint64_t other)
+{
+    return run_of(lane, block) == run_of(lane, other);
+}
+
+void handoff_skipped(struct replay_lane *lane, uint64_t first, uint64_t end)
+{
+    struct handoff_runs *runs = &lane->runs;
+    for (size_t i = 0; i < WEIR_COUNT(runs->empty); i++)
+        if (runs->empty[i].end == first) {
+            runs->empty[i].end = end;
+            return;
+        }
+    runs->empty[runs->empty_next++ % WEIR_COUNT(runs->empty)] = (struct spool_interval){first, end};
+}
+
+static uint64_t with_empty(const struct replay_lane *lane, uint64_t first)
+{
+    for (size_t i = 0; i < WEIR_COUNT(lane->runs.empty); i++)
+        if (lane->runs.empty[i].end == first)
+            return lane->runs.empty[i].first;
+    return first;
+}
+
+// splitmix64's last steps (Vigna): a bijection, so that two replays of one run never get the same scope.
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static struct position_span span_of(const struct export *export)
+{
+    const struct replay_lane *lane = export->lane;
+    const struct block_view *first = &export->views[0];
+    uint64_t from = export->part ? lane->split.settled : export->first;
+    if (export->item_to == 0) {
+        uint64_t end = export->views[export->view_count > 0 ? export->view_count - 1 : 0].number + 1;
+        return (struct position_span){{with_empty(lane, from), 0}, {end, 0}};
+    }
+    struct position_span span = {{first->number, export->item_from}, {first->number, export->item_to}};
+    if (span.from.item == 0)
+        span.from.block = with_empty(lane, from);
+    if (span.to.item == first->items)
+        span.to = (struct position){first->number + 1, 0};
+    return span;
+}
+
+bool handoff_write(const struct export *export, char out[HANDOFF_TEXT_MAX])
+{
+    const struct replay_lane *lane = export->lane;
+    const struct handoff_run *run = run_of(lane, export->views[0].number);
+    struct spool_interval pending;
+    if (run == NULL)
+        return false;
+    struct handoff handoff = {.scope = mix(run->name ^ mix(lane->runs.replayed)), .span = span_of(export)};
+    if (handoff.span.from.block < run->first)
+        handoff.span.from = (struct position){run->first, 0};
+    // What is under way is pending, too. When nothing is, or only newer data, this was evicted meanwhile.
+    handoff.low = handoff.span.from.block;
+    if (spool_lane_intervals(lane->spool_lane, &pending, 1) > 0 && pending.first < handoff.low)
+        handoff.low = pending.first;
+    handoff_format(&handoff, out);
+    return true;
+}
+
+void handoff_judge(const struct client_call *call, struct verdict *verdict)
+{
+    struct weir_slice repeat = client_call_header(call, HANDOFF_REPEAT_HEADER);
+    if (repeat.len != 4 || memcmp(repeat.data, "part", 4) != 0 || verdict->kind == VERDICT_DELIVERED)
+        return;
+    verdict->kind = VERDICT_SPLIT;
+    verdict->repeated = true;
+    verdict->passes = false;
+}
