@@ -150,18 +150,23 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
+// What lies before a block and holds nothing of the lane's is covered with it, so that the other side's set has few holes. Not when it was
+// found out that some of it was taken before: an earlier attempt may have covered less of the emptiness, and then even a single item would be
+// there in part for ever.
 static struct position_span span_of(const struct export *export)
 {
     const struct replay_lane *lane = export->lane;
     const struct block_view *first = &export->views[0];
+    bool exact = export->part && lane->split.repeated;
     uint64_t from = export->part ? lane->split.settled : export->first;
+    from = exact ? first->number : with_empty(lane, from);
     if (export->item_to == 0) {
         uint64_t end = export->views[export->view_count > 0 ? export->view_count - 1 : 0].number + 1;
-        return (struct position_span){{with_empty(lane, from), 0}, {end, 0}};
+        return (struct position_span){{from, 0}, {end, 0}};
     }
     struct position_span span = {{first->number, export->item_from}, {first->number, export->item_to}};
     if (span.from.item == 0)
-        span.from.block = with_empty(lane, from);
+        span.from.block = from;
     if (span.to.item == first->items)
         span.to = (struct position){first->number + 1, 0};
     return span;

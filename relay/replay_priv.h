@@ -84,6 +84,7 @@ struct split {
     uint64_t to;         // the part under way is [at, to)
     uint64_t one_by_one; // below it, one block a part: one of them is damaged
     bool by_size;        // bad for its size
+    bool repeated;       // some of it was taken before
     uint64_t max_bytes;  // of a part: less was refused for its size
     uint64_t lesson_end, lesson_bytes; // refused for its size; true when all up to lesson_end is taken in parts
     uint64_t settled;                  // block numbers below it are settled

@@ -232,8 +232,10 @@ static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const
 {
     struct split *split = &lane->split;
     uint64_t middle;
-    if (verdict->repeated) // it takes data: down to the single item
+    if (verdict->repeated) { // it takes data: down to the single item
+        split->repeated = true;
         lane->refused_in_a_row = 0;
+    }
     int rc = halve(lane, split->at, to, &middle);
     if (rc != WEIR_OK) {
         cannot_go_on(lane, rc);
