@@ -13,9 +13,11 @@ bool ingest_handoff_admit(struct request *request)
 {
     struct origins *origins = request->ingest->options.origins;
     struct handoff handoff;
+    if (origins == NULL || request->exchange == NULL)
+        return true;
     struct weir_slice text = value_of(request->exchange, HANDOFF_HEADER);
     // What cannot be read is no weir's, or a newer one's: stored as anybody's.
-    if (text.data == NULL || origins == NULL ||
+    if (text.data == NULL ||
         !handoff_parse(value_of(request->exchange, HANDOFF_BATCH_HEADER), text, request->signal, &handoff))
         return true;
     struct exchange *exchange;

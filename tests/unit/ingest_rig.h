@@ -20,6 +20,7 @@ struct rig {
     struct spool *spool;
     struct loop *loop;
     pthread_t thread;
+    struct origins *origins;
     struct ingest *ingest;
     struct ingest_set set;
     struct ingest_budget budget;
@@ -77,7 +78,9 @@ __attribute__((unused)) static struct rig *rig_new(uint64_t max_request_bytes, u
     spool.ctx = rig;
     cr_assert_eq(spool_open(&spool, &rig->spool, &report, &err), WEIR_OK, "%s", err.text);
     cr_assert_eq(loop_new(&rig->loop, &err), WEIR_OK, "%s", err.text);
+    cr_assert_eq(origins_open(rig->spool, &rig->origins, &err), WEIR_OK, "%s", err.text);
     struct ingest_options options = {.loop = rig->loop,
+                                     .origins = rig->origins,
                                      .keep_headers = rig_keep_headers,
                                      .keep_header_count = rig_keep_header_count,
                                      .spool = rig->spool,
@@ -124,6 +127,7 @@ __attribute__((unused)) static void rig_free(struct rig *rig)
     pthread_join(rig->thread, NULL);
     server_free(rig->server);
     ingest_free(rig->ingest);
+    origins_close(rig->origins);
     loop_free(rig->loop);
     kit_remove_directory(rig->directory);
     pthread_mutex_destroy(&rig->gate);

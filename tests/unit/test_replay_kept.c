@@ -145,7 +145,7 @@ Test(replay_kept, of_a_hostile_block_are_not_sent)
 // What a newer version put there is no damage: the lane waits with it, and loses nothing.
 Test(replay_kept, of_a_newer_weir_hold_the_lane)
 {
-    static const struct weir_slice a = BYTES(OF_A), newer = BYTES("\x06\x03x-a\x05"
+    static const struct weir_slice a = BYTES(OF_A), newer = BYTES("\x0a\x03x-a\x05"
                                                                   "alpha");
     struct replay_rig *rig = rig_new((struct config_upstream){0});
     rig_append_in(rig, WEIR_METRICS, a, 0, 1, 100);
