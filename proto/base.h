@@ -15,7 +15,8 @@
 
 // OTLP's four signals. The numbers are stored in the spool: never reorder, only append.
 enum weir_signal { WEIR_TRACES = 0, WEIR_METRICS = 1, WEIR_LOGS = 2, WEIR_PROFILES = 3 };
-#define WEIR_SIGNALS 4
+#define WEIR_SIGNALS     4
+#define WEIR_ALL_SIGNALS ((1u << WEIR_SIGNALS) - 1) // as a bit mask
 
 static inline const char *weir_signal_name(enum weir_signal signal)
 {

@@ -65,6 +65,18 @@ static int poll_timeout_ms(const struct replay *replay)
     return (int)((due_ns - now_ns + 999999) / 1000000);
 }
 
+// The signals of which new blocks make no difference until something else happens (a wait is over, an export has ended): nobody needs to be
+// woken for those. So an upstream that is away or paused costs nothing while data flows to the others.
+static unsigned deaf_signals(const struct replay *replay)
+{
+    uint64_t now_ns = weir_now_ns();
+    unsigned deaf = 0;
+    for (unsigned i = 0; i < WEIR_SIGNALS; i++)
+        if (replay_is_paused(replay) || !lane_may_send(&replay->lanes[i], now_ns))
+            deaf |= 1u << i;
+    return deaf;
+}
+
 static void await(sem_t *sem)
 {
     while (sem_wait(sem) != 0)
@@ -84,8 +96,9 @@ static void *worker(void *arg)
 {
     struct replay *replay = arg;
     while (!atomic_load(&replay->stop)) {
-        if (atomic_exchange(&replay->woken, false))
-            for (int i = 0; i < WEIR_SIGNALS; i++)
+        unsigned woken = atomic_exchange(&replay->woken, 0);
+        for (unsigned i = 0; i < WEIR_SIGNALS; i++)
+            if (woken & 1u << i)
                 replay->lanes[i].dry = replay->lanes[i].fresh.dry = false;
         if (atomic_exchange(&replay->look_again, false))
             for (int i = 0; i < WEIR_SIGNALS; i++)
@@ -93,7 +106,9 @@ static void *worker(void *arg)
         replay_secrets_turn(replay);
         start_exports(replay);
         replay_update_state(replay);
-        endpoints_poll(replay, atomic_load(&replay->woken) ? 0 : poll_timeout_ms(replay));
+        unsigned deaf = deaf_signals(replay);
+        atomic_store(&replay->deaf, deaf); // before `woken` is looked at: whoever sets it later sees this
+        endpoints_poll(replay, atomic_load(&replay->woken) & ~deaf ? 0 : poll_timeout_ms(replay));
     }
     while (replay->in_flight > 0 && weir_now_ns() < replay->stop_deadline_ns)
         endpoints_poll(replay, 50);
@@ -110,16 +125,17 @@ static void wake_worker(struct replay *replay)
         client_wake(replay->endpoints.clients[i]);
 }
 
-void replay_wake(struct replay *replay)
+void replay_wake(struct replay *replay, unsigned signals)
 {
-    if (!atomic_exchange(&replay->woken, true))
+    unsigned news = signals & ~atomic_fetch_or(&replay->woken, signals);
+    if (news & ~atomic_load(&replay->deaf))
         wake_worker(replay);
 }
 
 void replay_look_again(struct replay *replay)
 {
     atomic_store(&replay->look_again, true);
-    atomic_store(&replay->woken, true);
+    atomic_fetch_or(&replay->woken, WEIR_ALL_SIGNALS);
     wake_worker(replay);
 }
 

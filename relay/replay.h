@@ -47,7 +47,8 @@ struct replay;
 int replay_new(struct spool *spool, const struct config_upstream *upstream, const char *instance, struct replay **out,
                struct weir_err *err);
 void replay_start(struct replay *replay); // starts its thread
-void replay_wake(struct replay *replay);  // new blocks were committed; any thread, cheap
+// New blocks of these signals (a bit mask) were committed. Any thread, cheap; nothing when they cannot go out now anyway.
+void replay_wake(struct replay *replay, unsigned signals);
 // The intervals of its lanes changed (spool_lane_replay, eviction): it looks at them when what is under way has ended. Any thread, cheap.
 void replay_look_again(struct replay *replay);
 // Starts no further export while it is paused; what is under way ends as it does, and the lanes keep everything. Also before

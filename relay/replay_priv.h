@@ -176,7 +176,9 @@ struct replay {
     bool started;
     sem_t ended, release; // the worker has done its last export; it may free its clients and end
     uint64_t turn;        // of the worker, from 1
-    atomic_bool stop, woken, look_again, paused;
+    atomic_bool stop, look_again, paused;
+    atomic_uint woken; // bit mask of the signals of which new blocks were committed
+    atomic_uint deaf;  // of those of which they would change nothing now
     uint64_t stop_deadline_ns;
     pthread_mutex_t lock; // guards stats
     struct replay_stats stats;

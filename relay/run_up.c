@@ -8,12 +8,12 @@
 
 #include <unistd.h>
 
-static void on_commit(void *ctx)
+static void on_commit(void *ctx, unsigned signals)
 {
     struct run *run = ctx;
     pthread_mutex_lock(&run->wake_lock);
     for (size_t i = 0; i < run->relay.replay_count && run->wake; i++)
-        replay_wake(run->relay.replays[i]);
+        replay_wake(run->relay.replays[i], signals);
     pthread_mutex_unlock(&run->wake_lock);
 }
 

@@ -123,7 +123,7 @@ struct spool {
     char *directory;
     int directory_fd, lock_fd;
     uint64_t max_bytes, segment_bytes, dead_letter_bytes;
-    void (*on_commit)(void *ctx);
+    void (*on_commit)(void *ctx, unsigned signals);
     void (*on_event)(void *ctx, const struct spool_event *event);
     void *ctx;
 

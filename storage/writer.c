@@ -382,6 +382,14 @@ static void begin_new(struct spool *spool)
         next_segment(spool, spool->segment_bytes, NULL);
 }
 
+static unsigned signals_of(const struct block *chain, size_t n)
+{
+    unsigned signals = 0;
+    for (; n > 0; n--, chain = chain->next)
+        signals |= 1u << chain->signal;
+    return signals;
+}
+
 void *writer_main(void *arg)
 {
     struct spool *spool = arg;
@@ -395,7 +403,7 @@ void *writer_main(void *arg)
             size_t n;
             int code = store(spool, chain, &n, &err);
             if (code == WEIR_OK && spool->on_commit != NULL)
-                spool->on_commit(spool->ctx);
+                spool->on_commit(spool->ctx, signals_of(chain, n));
             if (code != WEIR_OK) {
                 spool_set_state(spool, spool_state_of(code), err.text);
                 code = code == WEIR_E_FULL ? WEIR_E_FULL : WEIR_E_IO;

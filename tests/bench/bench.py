@@ -5,12 +5,14 @@
 Ingest: 8 KiB requests by gRPC and HTTP at 1, 8 and 64 in flight, upstream down, so that the CPU is that of making data durable
 alone. Beside each row: append + fdatasync of 8 KiB by one writer, measured just before and just after.
 Drain: one backlog of raw telemetry, drained from copies of the same spool with zstd (as stored), gzip and no compression into an
-upstream that throws everything away. Ratios hold within this run only; the load generator shares the cores."""
+upstream that throws everything away.
+Fan-out: a load through a relay with one upstream, and in turns through relays that have a dead one beside it. Ratios hold within this run only; the load generator shares the cores."""
 import argparse
 import json
 import os
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -50,9 +52,9 @@ def anonymous_mib(pid):
 
 
 class Relay:
-    def __init__(self, directory, upstream, *settings):
+    def __init__(self, directory, upstream, *settings, config=None):
         self.log = open(os.path.join(directory, "weir.log"), "w+")
-        arguments = [f"{BUILD}/weir", "run", "--upstream", upstream, "--spool", os.path.join(directory, "spool"),
+        arguments = [f"{BUILD}/weir", "run", *(("--config", config) if config else ("--upstream", upstream)), "--spool", os.path.join(directory, "spool"),
                      "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "log.format=json"]
         for setting in settings:
             arguments += ["--set", setting]
@@ -186,6 +188,77 @@ def drain(directory, mib):
     stop(upstream)
 
 
+class Fanout:
+    """A relay whose first upstream takes everything, and beside it none, a dead one, or one that accepts and says nothing."""
+
+    def __init__(self, directory, name, live, dead):
+        self.name, self.live, self.dead, self.directory = name, live, dead, directory
+        self.rounds = []
+
+    def start(self):
+        self.work = tempfile.mkdtemp(dir=self.directory)
+        config = os.path.join(self.work, "weir.yaml")
+        upstreams = [{"name": "live", "endpoint": f"grpc://{self.live}", "compression": "zstd"}]
+        if self.dead is not None:
+            upstreams.append({"name": "dead", "endpoint": f"grpc://{self.dead}"})
+        with open(config, "w") as file:
+            json.dump({"upstreams": upstreams, "spool": {"max_size": "4GiB"}}, file)
+        self.relay = Relay(self.work, None, config=config)
+
+    def round(self, requests, in_flight):
+        """One load, until the live upstream has it."""
+        before = self.relay.cpu()
+        began = time.monotonic()
+        result = generate(self.relay, "grpc", in_flight, 22 * requests, 22, 8192)
+        while self.relay.status()["upstreams"][0]["backlog"]["items"] > 0:
+            time.sleep(0.002)
+        seconds = time.monotonic() - began
+        count, total = (metric(self.relay, f"weir_lane_send_duration_seconds_{part}", 'upstream="live",signal="traces"') for part in ("count", "sum"))
+        self.rounds.append({"delivered/s": requests / seconds, "ack p50 µs": result["latency_us"]["p50"], "ack p99 µs": result["latency_us"]["p99"],
+                            "send µs": total / count * 1e6, "CPU µs/request": (self.relay.cpu() - before) / requests * 1e6})
+
+    def stop(self):
+        self.relay.stop()
+        shutil.rmtree(self.work)
+
+
+def metric(relay, name, labels):
+    with urllib.request.urlopen(f"http://{relay.admin}/metrics", timeout=30) as answer:
+        return next(float(line.rsplit(" ", 1)[1]) for line in answer.read().decode().splitlines() if line.startswith(f"{name}{{{labels}}}"))
+
+
+def fanout(directory, seconds, rounds):
+    """In turns within one run: each round's figures are divided by those of the round of the relay with the live upstream alone that is next to it."""
+    upstream = spawn([f"{BUILD}/tests/bench/bench_upstream"], stdout=subprocess.PIPE)
+    address = json.loads(upstream.stdout.readline())["grpc"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        variants = [Fanout(directory, "alone", address, None), Fanout(directory, "beside one that refuses", address, "127.0.0.1:1"),
+                    Fanout(directory, "beside one that is silent", address, "%s:%d" % silent.getsockname())]
+        for in_flight in (1, 64):
+            for variant in variants:
+                variant.rounds.clear()
+                variant.start()
+            probe = generate(variants[0].relay, "grpc", in_flight, 22 * 1000, 22, 8192)
+            requests = max(500, int(probe["requests"] / probe["seconds"] * seconds))
+            for turn in range(rounds + 1):
+                for variant in variants if turn % 2 else reversed(variants):
+                    variant.round(requests, in_flight)
+            for variant in variants:
+                variant.rounds.pop(0)  # to warm up
+                variant.stop()
+            names = list(variants[0].rounds[0])
+            print(f"\n## Two upstreams, one down for the whole run: {in_flight} in flight, {rounds} rounds of {requests} requests in turns\n")
+            print("| live upstream | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|")
+            for variant in variants:
+                cells = []
+                for name in names:
+                    median = statistics.median(r[name] for r in variant.rounds)
+                    ratio = statistics.median(r[name] / base[name] for r, base in zip(variant.rounds, variants[0].rounds))
+                    cells.append(f"{median:.0f}" + (f" ({ratio:.2f} ×)" if variant.dead else ""))
+                print(f"| {variant.name} | " + " | ".join(cells) + " |", flush=True)
+    stop(upstream)
+
+
 def machine():
     with open("/proc/cpuinfo") as info:
         model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown")
@@ -198,7 +271,8 @@ def main():
     parser.add_argument("--directory", default=None, help="where the spools go (a temporary directory of the current file system)")
     parser.add_argument("--seconds", type=float, default=3, help="of each ingest row")
     parser.add_argument("--drain-mib", type=int, default=1024)
-    parser.add_argument("--only", choices=["ingest", "tls", "drain"])
+    parser.add_argument("--only", choices=["ingest", "tls", "drain", "fanout"])
+    parser.add_argument("--rounds", type=int, default=9, help="of fanout")
     options = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="weir-bench-", dir=options.directory or BUILD)
     try:
@@ -209,6 +283,8 @@ def main():
             tls(directory, options.seconds)
         if options.only in (None, "drain"):
             drain(directory, options.drain_mib)
+        if options.only in (None, "fanout"):
+            fanout(directory, options.seconds / 2, options.rounds)
     finally:
         for child in children:
             if child.poll() is None:

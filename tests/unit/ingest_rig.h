@@ -35,7 +35,7 @@ struct rig {
     struct client *client;
 };
 
-__attribute__((unused)) static void on_commit(void *ctx)
+__attribute__((unused)) static void on_commit(void *ctx, unsigned signals)
 {
     struct rig *rig = ctx;
     pthread_mutex_lock(&rig->gate);

@@ -343,11 +343,11 @@ static inline void *rig_thread(void *loop)
     return NULL;
 }
 
-static inline void rig_on_commit(void *ctx)
+static inline void rig_on_commit(void *ctx, unsigned signals)
 {
     struct replay *replay = atomic_load(&((struct replay_rig *)ctx)->replay);
     if (replay != NULL)
-        replay_wake(replay);
+        replay_wake(replay, signals);
 }
 
 static inline void rig_serve(struct replay_rig *rig)

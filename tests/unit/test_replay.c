@@ -203,7 +203,7 @@ Test(replay, stops_at_any_moment)
     for (int i = 0; i < 200; i++) {
         rig_start(rig);
         for (int spin = 0; spin < i * 20; spin++)
-            replay_wake(atomic_load(&rig->replay));
+            replay_wake(atomic_load(&rig->replay), WEIR_ALL_SIGNALS);
         rig_end_replay(rig);
         rig_new_replay(rig);
     }

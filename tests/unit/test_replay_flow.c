@@ -20,7 +20,7 @@ Test(replay_flow, pause_before_the_start_sends_nothing)
     rig_append(rig, WEIR_TRACES, 0, 3, 200);
     rig_append(rig, WEIR_METRICS, 3, 3, 200);
     for (int i = 0; i < 100; i++) // turns of the worker
-        replay_wake(rig->replay);
+        replay_wake(rig->replay, WEIR_ALL_SIGNALS);
     cr_expect_eq(rig_stats(rig).lanes[WEIR_METRICS].exports, 0);
     cr_expect_eq(rig_ledger(rig, WEIR_TRACES).pending, 6);
     replay_pause(rig->replay, false);
@@ -45,7 +45,7 @@ Test(replay_flow, pause_lets_what_is_under_way_end_and_starts_nothing)
     KIT_UNTIL(rig_ledger(rig, WEIR_METRICS).delivered == 6);
     KIT_UNTIL(rig_stats(rig).lanes[WEIR_METRICS].state == REPLAY_PAUSED);
     for (int i = 0; i < 100; i++)
-        replay_wake(rig->replay);
+        replay_wake(rig->replay, WEIR_ALL_SIGNALS);
     cr_expect_eq(rig_stats(rig).lanes[WEIR_METRICS].exports, 1);
     cr_expect_eq(rig_ledger(rig, WEIR_METRICS).pending, 6);
     cr_expect(replay_is_paused(rig->replay));
