@@ -218,7 +218,7 @@ static bool letter_json(const struct inspect_letter *l)
     cli_json_text(&json, "upstream", l->letter.upstream);
     cli_json_text(&json, "signal", weir_signal_name(l->letter.signal));
     cli_json_u64(&json, "block", l->letter.block);
-    cli_json_u64(&json, "request", l->letter.request);
+    cli_json_u64(&json, "request", l->letter.item);
     cli_json_text(&json, "code", l->letter.code);
     cli_json_text(&json, "message", l->letter.message);
     cli_json_put(&json, "headers", cli_spool_headers(l->letter.envelope));
@@ -250,7 +250,7 @@ static int print_letter(void *ctx, const struct inspect_letter *l, struct weir_e
     else
         printf("%s/%s  block %llu request %llu  %llu items, %llu bytes  %s  %s: %s", upstream,
                weir_signal_name(l->letter.signal), (unsigned long long)l->letter.block,
-               (unsigned long long)l->letter.request, (unsigned long long)l->letter.items,
+               (unsigned long long)l->letter.item, (unsigned long long)l->letter.items,
                (unsigned long long)l->raw_bytes, time_text(l->stored_ns, stored), code, message);
     if (l->damage == NULL) {
         cli_spool_headers_text(l->letter.envelope);

@@ -41,6 +41,13 @@ static int put_letter(const struct export *export, const struct weir_buf *raw, s
 {
     const struct replay_lane *lane = export->lane;
     char why[TEXT_MAX];
+    uint64_t time_min_ns = 0, time_max_ns = 0;
+    for (size_t i = 0; i < export->view_count; i++) {
+        const struct block_view *view = &export->views[i];
+        if (view->time_min_ns != 0 && (time_min_ns == 0 || view->time_min_ns < time_min_ns))
+            time_min_ns = view->time_min_ns;
+        time_max_ns = view->time_max_ns > time_max_ns ? view->time_max_ns : time_max_ns;
+    }
     say_why(export, why);
     const struct spool_dead_letter letter = {
         .upstream = lane->replay->upstream->name,
@@ -50,6 +57,8 @@ static int put_letter(const struct export *export, const struct weir_buf *raw, s
         .block = export->views[0].number,
         .items = export->items,
         .received_ns = export->views[0].received_first_ns,
+        .time_min_ns = time_min_ns,
+        .time_max_ns = time_max_ns,
         .envelope = export->views[0].envelope,
         .raw = {raw->data, raw->len},
     };
@@ -63,17 +72,16 @@ static int put_letter(const struct export *export, const struct weir_buf *raw, s
     return rc;
 }
 
-static void settle(const struct export *export)
+static void settle(const struct export *export, const struct spool_outcome *outcome)
 {
     struct replay_lane *lane = export->lane;
-    const struct spool_outcome outcome = {.dead_lettered = export->items};
-    spool_lane_settle(lane->spool_lane, export->first, export->end, &outcome);
+    spool_lane_settle(lane->spool_lane, export->first, export->end, outcome);
     if (lane->cannot_keep) // that was in the way, and no longer is
         backoff_reset(&lane->backoff);
     lane->cannot_keep = false;
     lane->behind = true;
     pthread_mutex_lock(&lane->replay->lock);
-    lane->replay->stats.lanes[lane->signal].dead_letter_requests++;
+    lane->replay->stats.lanes[lane->signal].dead_letter_requests += outcome->dead_lettered > 0;
     pthread_mutex_unlock(&lane->replay->lock);
 }
 
@@ -89,7 +97,10 @@ void lane_bury_old(struct export *export)
     weir_buf_free(&raw);
     lane->buried_turn = lane->replay->turn;
     if (rc == WEIR_OK) {
-        settle(export);
+        settle(export, &(struct spool_outcome){.dead_lettered = export->items});
+    } else if (rc == WEIR_E_LIMIT) {
+        lane_letter_lost(lane, export->items, &err);
+        settle(export, &(struct spool_outcome){.evicted = export->items});
     } else {
         lane_put_back(lane, export->first, export->end);
         if (damaged)

@@ -241,6 +241,10 @@ void lane_fail(struct replay_lane *lane, const struct export *export, const stru
 void lane_fail_here(struct replay_lane *lane);
 // The dead letters do not take what the lane gives up: told, and tried again later.
 void lane_cannot_keep(struct replay_lane *lane, const struct weir_err *err);
+// Of its items, from the request in it.
+void letter_find_times(struct spool_dead_letter *letter);
+// A dead letter that does not fit into their quota whatever goes: told; its items count as evicted.
+void lane_letter_lost(const struct replay_lane *lane, uint64_t items, const struct weir_err *err);
 // The export, which was put back, holds damaged blocks: finds out which, and passes them.
 void lane_damaged(struct replay_lane *lane, const struct export *export, const struct weir_err *err);
 // The upstream has judged an export of the lane: what failed before that was sent is over.

@@ -176,7 +176,7 @@ static int put_letter(struct replay_lane *lane, uint64_t to, const struct verdic
         .message = verdict->message,
         .attempts = split->attempts,
         .block = view->number,
-        .request = split->at - start,
+        .item = split->at - start,
         .items = items,
         .received_ns = view->received_first_ns,
         .envelope = view->envelope,
@@ -184,6 +184,8 @@ static int put_letter(struct replay_lane *lane, uint64_t to, const struct verdic
     int rc = open_block(split, index, &split->err);
     if (rc == WEIR_OK)
         rc = part_make(&split->block, split->at - start, to - start, &letter.raw, &split->err);
+    if (rc == WEIR_OK)
+        letter_find_times(&letter);
     return rc == WEIR_OK ? spool_dead_letter_put(lane->replay->spool, &letter, &split->err) : rc;
 }
 
@@ -194,6 +196,11 @@ static int let_go(struct replay_lane *lane, uint64_t to, const struct verdict *v
     struct replay_lane_stats *stats = &lane->replay->stats.lanes[lane->signal];
     struct spool_outcome *outcome = &lane->split.outcome;
     int rc = drop ? WEIR_OK : put_letter(lane, to, verdict, items);
+    if (rc == WEIR_E_LIMIT) { // waiting would help nobody
+        lane_letter_lost(lane, items, &lane->split.err);
+        outcome->evicted += items;
+        return WEIR_OK;
+    }
     if (rc != WEIR_OK)
         return rc;
     *(drop ? &outcome->discarded : &outcome->dead_lettered) += items;

@@ -33,7 +33,7 @@ struct spool_events {
 
 const char *spool_loss_name(enum spool_loss loss)
 {
-    static const char *const names[SPOOL_LOSSES] = {"full", "age", "damage"};
+    static const char *const names[SPOOL_LOSSES] = {"full", "age", "damage", "dead_letters_full"};
     assert((unsigned)loss < SPOOL_LOSSES);
     return names[loss];
 }
@@ -163,6 +163,8 @@ static void tell_evicted(const struct sum *sum)
         [SPOOL_LOSS_FULL] = "undelivered data went to make room: it is counted as evicted",
         [SPOOL_LOSS_AGE] = "undelivered data was older than spool.max_age and went: it is counted as evicted",
         [SPOOL_LOSS_DAMAGE] = "stored data cannot be read any more: it is counted as evicted",
+        [SPOOL_LOSS_LETTERS] =
+            "dead letters went to make room for newer ones (dead_letters.max_size): they are counted as evicted",
     };
     char from[STATUS_TIME_LEN] = "", to[STATUS_TIME_LEN] = "";
     if (sum->received_first_ns != 0)

@@ -5,7 +5,7 @@
 
 #include "storage/block.h"
 
-#define FORMAT_VERSION       1u
+#define FORMAT_VERSION       2u
 #define BLOCK_HEADER_BYTES   224u
 #define BLOCK_VALUE_MAX      (1536u * 1024u * 1024u) // a longer length in a header is damage
 #define SEGMENT_RECORD_BYTES 144u

@@ -127,6 +127,10 @@ struct inspect_letter {
     struct spool_dead_letter letter; // `raw` only when it was asked for
     uint64_t raw_bytes;              // length of the request
     uint64_t stored_ns;              // when it was put there
+    uint32_t redrives;               // how often it was sent again and refused, last at redriven_ns
+    uint64_t redriven_ns;            // 0: never
+    bool redrive;                    // to be sent again
+    bool settling;                   // its block is to be delivered again: the relay will forget it
     const char *damage;              // why the rest is not to be relied on; NULL: it is whole
 };
 // A code other than WEIR_OK ends the walk and is returned.
@@ -135,6 +139,7 @@ struct inspect_letters {
     int code;       // WEIR_OK; WEIR_E_NOT_FOUND: there never were any; WEIR_E_CORRUPT, WEIR_E_FORMAT, WEIR_E_IO
     char text[512]; // why
     uint64_t requests, items, bytes; // as its totals say
+    bool counted;                    // by lane too: not by version 1
 };
 void inspect_letters(struct inspect *inspect, struct inspect_letters *out);
 // Each dead letter in order of block and request; valid during the call. `decode`: with the request's bytes. WEIR_E_CORRUPT: the file's tree is

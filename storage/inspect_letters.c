@@ -14,7 +14,9 @@
 struct letters_file {
     MDB_env *env;
     MDB_txn *txn;
-    MDB_dbi main, letters;
+    MDB_dbi main, letters, lanes, remarks;
+    struct letter_totals totals;
+    bool totals_known;
 };
 
 // What a map would end the process over, a sector that cannot be read, is an error code here.
@@ -42,6 +44,15 @@ static void letters_close(struct letters_file *f)
         mdb_env_close(f->env);
 }
 
+static int totals_read(struct letters_file *f, struct letter_totals *out, struct weir_err *err)
+{
+    MDB_val k = {4, (void *)(uintptr_t) "weir"}, v;
+    int rc = mdb_get(f->txn, f->main, &k, &v);
+    if (rc != 0)
+        return weir_fail(err, WEIR_E_CORRUPT, "deadletter.mdb: totals: %s", mdb_strerror(rc));
+    return letter_totals_get((struct weir_slice){v.mv_data, v.mv_size}, out, err);
+}
+
 static int letters_open(const struct inspect *inspect, struct letters_file *f, struct weir_err *err)
 {
     char path[INSPECT_PATH_MAX];
@@ -60,7 +71,7 @@ static int letters_open(const struct inspect *inspect, struct letters_file *f, s
     if (rc == 0)
         rc = mdb_env_set_mapsize(f->env, bytes / SEGMENT_PAGE * SEGMENT_PAGE);
     if (rc == 0)
-        rc = mdb_env_set_maxdbs(f->env, 1);
+        rc = mdb_env_set_maxdbs(f->env, LETTERS_DATABASES);
     if (rc == 0)
         rc = mdb_env_open(f->env, path, MDB_RDONLY | MDB_NOSUBDIR | MDB_NOLOCK, 0600);
     if (rc == 0)
@@ -69,19 +80,16 @@ static int letters_open(const struct inspect *inspect, struct letters_file *f, s
         rc = mdb_dbi_open(f->txn, NULL, 0, &f->main);
     if (rc == 0)
         rc = mdb_dbi_open(f->txn, "letters", 0, &f->letters);
+    // Totals that are damaged are found by who asks for them; version 1 has the letters alone.
+    f->totals_known = rc == 0 && totals_read(f, &f->totals, NULL) == WEIR_OK;
+    if (rc == 0 && f->totals_known && f->totals.file_id != 0)
+        rc = mdb_dbi_open(f->txn, "lanes", 0, &f->lanes);
+    if (rc == 0 && f->totals_known && f->totals.file_id != 0)
+        rc = mdb_dbi_open(f->txn, "remarks", 0, &f->remarks);
     if (rc == 0)
         return WEIR_OK;
     letters_close(f);
     return weir_fail(err, rc == MDB_NOTFOUND ? WEIR_E_CORRUPT : lmdb_code(rc), "%s: %s", path, mdb_strerror(rc));
-}
-
-static int totals_read(struct letters_file *f, struct letter_totals *out, struct weir_err *err)
-{
-    MDB_val k = {4, (void *)(uintptr_t) "weir"}, v;
-    int rc = mdb_get(f->txn, f->main, &k, &v);
-    if (rc != 0)
-        return weir_fail(err, WEIR_E_CORRUPT, "deadletter.mdb: totals: %s", mdb_strerror(rc));
-    return letter_totals_get((struct weir_slice){v.mv_data, v.mv_size}, out, err);
 }
 
 void inspect_letters(struct inspect *inspect, struct inspect_letters *out)
@@ -94,8 +102,11 @@ void inspect_letters(struct inspect *inspect, struct inspect_letters *out)
         code = totals_read(&f, &totals, &why);
         letters_close(&f);
     }
-    *out = (struct inspect_letters){
-        .code = code, .requests = totals.requests, .items = totals.items, .bytes = totals.bytes};
+    *out = (struct inspect_letters){.code = code,
+                                    .requests = totals.requests,
+                                    .items = totals.items,
+                                    .bytes = totals.bytes,
+                                    .counted = totals.file_id != 0};
     snprintf(out->text, sizeof(out->text), "%s", why.text);
 }
 
@@ -113,15 +124,19 @@ int inspect_letters_walk(struct inspect *inspect, inspect_letter_walk_fn each, v
     for (; rc == 0 && code == WEIR_OK; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
         struct weir_slice key = {k.mv_data, k.mv_size}, value = {v.mv_data, v.mv_size};
         struct letter_view view = {0};
+        struct remark remark = {0};
+        uint8_t copy[REMARK_BYTES_MAX];
         struct weir_err why = {0};
         int parsed = letter_view_parse(value, &view, &why);
-        uint8_t expected[LETTER_KEY_BYTES + STATE_UPSTREAM_BYTES];
-        if (parsed == WEIR_OK && (letter_key_put(expected, view.block, view.request, (const char *)view.upstream.data,
-                                                 view.upstream.len) != key.len ||
-                                  memcmp(expected, key.data, key.len) != 0))
+        struct letter_key expected;
+        if (parsed == WEIR_OK)
+            letter_key_put(&expected, view.block, view.item, (const char *)view.upstream.data, view.upstream.len);
+        if (parsed == WEIR_OK && (expected.len != key.len || memcmp(expected.bytes, key.data, key.len) != 0))
             parsed = weir_fail(&why, WEIR_E_CORRUPT, "dead letter of block %llu: it lies under another's key",
                                (unsigned long long)view.block);
-        code = each(ctx, key, value, &view, parsed == WEIR_OK ? NULL : why.text, err);
+        if (parsed == WEIR_OK && f.totals_known && f.totals.file_id != 0)
+            letters_remark_read(f.txn, f.remarks, &expected, copy, &remark);
+        code = each(ctx, key, value, &view, &remark, parsed == WEIR_OK ? NULL : why.text, err);
     }
     if (code == WEIR_OK && rc != MDB_NOTFOUND)
         code = weir_fail(err, WEIR_E_CORRUPT, "deadletter.mdb: %s", mdb_strerror(rc));
@@ -145,7 +160,7 @@ static const char *text_of(struct weir_slice slice, char *out, size_t cap)
 }
 
 static int give_letter(void *ctx, struct weir_slice key, struct weir_slice value, const struct letter_view *view,
-                       const char *damage, struct weir_err *err)
+                       const struct remark *remark, const char *damage, struct weir_err *err)
 {
     struct letters_walk *walk = ctx;
     char upstream[STATE_UPSTREAM_BYTES + 1], code[4097], message[4097];
@@ -164,13 +179,19 @@ static int give_letter(void *ctx, struct weir_slice key, struct weir_slice value
                    .message = text_of(view->message, message, sizeof(message)),
                    .attempts = view->attempts,
                    .block = view->block,
-                   .request = view->request,
+                   .item = view->item,
                    .items = view->items,
                    .received_ns = view->received_ns,
+                   .time_min_ns = view->time_min_ns,
+                   .time_max_ns = view->time_max_ns,
                    .envelope = view->envelope,
                    .raw = {walk->raw.data, walk->raw.len}},
         .raw_bytes = view->raw_bytes,
         .stored_ns = view->stored_ns,
+        .redrives = remark->redrives,
+        .redriven_ns = remark->redriven_ns,
+        .redrive = remark->redrive,
+        .settling = remark->settling,
         .damage = damage,
     };
     return walk->each(walk->ctx, &letter, err);
@@ -182,4 +203,20 @@ int inspect_letters_each(struct inspect *inspect, bool decode, inspect_letter_fn
     int code = inspect_letters_walk(inspect, give_letter, &walk, err);
     weir_buf_free(&walk.raw);
     return code == WEIR_E_NOT_FOUND ? WEIR_OK : code;
+}
+
+int inspect_letter_lanes(struct inspect *inspect, struct letter_totals *totals, struct letter_lanes *out,
+                         struct weir_err *err)
+{
+    struct letters_file f;
+    *out = (struct letter_lanes){0};
+    *totals = (struct letter_totals){0};
+    int code = letters_open(inspect, &f, err);
+    if (code != WEIR_OK)
+        return code;
+    code = totals_read(&f, totals, err);
+    if (code == WEIR_OK && totals->file_id != 0)
+        code = letter_lanes_load(f.txn, f.lanes, out, err);
+    letters_close(&f);
+    return code;
 }

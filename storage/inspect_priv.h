@@ -74,13 +74,19 @@ int inspect_state_load(struct inspect *inspect, struct weir_err *err);
 void inspect_state_free(struct inspect *inspect);
 // Whether the lane still has to get a number in [first, end).
 bool inspect_lane_needs(const struct lane_record *lane, uint64_t first, uint64_t end);
+// Whether its lane still has to deliver the letter's block.
+bool inspect_letter_pending(const struct inspect *inspect, const struct letter_view *view);
 
 // --- inspect_letters.c
 // Reads the whole file; its length in *bytes. WEIR_E_IO where a map would end the process.
 int inspect_read_through(const char *path, uint64_t *bytes, struct weir_err *err);
 // Every letter as it is stored. `damage` NULL: whole, and under its own key; else why not, and the view may be empty. WEIR_E_NOT_FOUND: no file.
 typedef int (*inspect_letter_walk_fn)(void *ctx, struct weir_slice key, struct weir_slice value,
-                                      const struct letter_view *view, const char *damage, struct weir_err *err);
+                                      const struct letter_view *view, const struct remark *remark, const char *damage,
+                                      struct weir_err *err);
 int inspect_letters_walk(struct inspect *inspect, inspect_letter_walk_fn each, void *ctx, struct weir_err *err);
+// What the file says of each lane; for the caller to free. With version 1 (file_id 0) there is nothing.
+int inspect_letter_lanes(struct inspect *inspect, struct letter_totals *totals, struct letter_lanes *out,
+                         struct weir_err *err);
 
 #endif

@@ -114,6 +114,23 @@ static int find_oldest(struct inspect *inspect, struct weir_err *err)
     return WEIR_OK;
 }
 
+// What letters did since the state was written, as the relay enters it at its next start.
+static int enter_letters(struct inspect *inspect, struct weir_err *err)
+{
+    struct letter_totals totals;
+    struct letter_lanes lanes;
+    struct weir_err why = {0};
+    int code = inspect_letter_lanes(inspect, &totals, &lanes, &why);
+    for (size_t i = 0; code == WEIR_OK && totals.file_id != 0 && i < inspect->lanes_n; i++) {
+        struct lane_record *r = &inspect->lanes[i];
+        const struct letter_lane *is = letter_lane_find(&lanes, r->upstream, strlen(r->upstream), r->signal, false);
+        if (is != NULL && letters_record_knows(r, totals.file_id, &is->moves))
+            r->evicted_by[SPOOL_LOSS_LETTERS] += letters_enter_record(r, &is->moves);
+    }
+    free(lanes.at);
+    return code == WEIR_E_NOMEM ? weir_fail(err, code, "%s", why.text) : WEIR_OK; // of damage others tell
+}
+
 int inspect_state_load(struct inspect *inspect, struct weir_err *err)
 {
     struct weir_err why = {0};
@@ -129,6 +146,9 @@ int inspect_state_load(struct inspect *inspect, struct weir_err *err)
         inspect->lanes_n = inspect->notes_n = 0;
     }
     notes_point(inspect);
+    int code = enter_letters(inspect, err);
+    if (code != WEIR_OK)
+        return code;
     qsort(inspect->lanes, inspect->lanes_n, sizeof(*inspect->lanes), by_upstream);
     inspect->intervals = calloc(inspect->lanes_n + 1, sizeof(*inspect->intervals));
     if (inspect->intervals == NULL)
@@ -137,7 +157,7 @@ int inspect_state_load(struct inspect *inspect, struct weir_err *err)
         for (size_t k = 0; k < inspect->lanes[i].set.n; k++)
             inspect->intervals[i][k] = (struct spool_interval){inspect->lanes[i].set.at[k].first.number,
                                                                inspect->lanes[i].set.at[k].end.number};
-    int code = find_position(inspect, err);
+    code = find_position(inspect, err);
     return code == WEIR_OK ? find_oldest(inspect, err) : code;
 }
 
@@ -174,6 +194,17 @@ bool inspect_lane_needs(const struct lane_record *lane, uint64_t first, uint64_t
     for (size_t i = 0; i < lane->set.n; i++)
         if (lane->set.at[i].first.number < end && lane->set.at[i].end.number > first)
             return true;
+    return false;
+}
+
+bool inspect_letter_pending(const struct inspect *inspect, const struct letter_view *view)
+{
+    for (size_t i = 0; i < inspect->lanes_n; i++) {
+        const struct lane_record *r = &inspect->lanes[i];
+        if (r->signal == view->signal && strlen(r->upstream) == view->upstream.len &&
+            memcmp(r->upstream, view->upstream.data, view->upstream.len) == 0)
+            return inspect_lane_needs(r, view->block, view->block + 1);
+    }
     return false;
 }
 

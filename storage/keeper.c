@@ -3,6 +3,7 @@
 // segments go, counts the disk, and finds out when a full or failed spool can take data again.
 #include <unistd.h>
 
+#include "storage/dead_letter.h"
 #include "storage/spool_priv.h"
 
 void keeper_wake(struct spool *spool)
@@ -133,7 +134,7 @@ static void answer_room(struct spool *spool)
     pthread_mutex_unlock(&spool->keeper_lock);
     uint64_t letter_bytes = atomic_exchange(&spool->letter_room_wanted, 0);
     if (letter_bytes > 0)
-        evict_for_room(spool, letter_bytes, NULL);
+        atomic_store(&spool->letter_room_denied, evict_for_room(spool, letter_bytes, NULL) != WEIR_OK);
     if (bytes == 0)
         return;
     int code = evict_for_room(spool, bytes, NULL);
@@ -181,6 +182,7 @@ static bool commit_state(struct spool *spool, bool always)
     int code = state_commit(spool, always, &err);
     if (code == WEIR_OK) {
         lanes_tell_losses(spool);
+        letters_flush(spool);
         return true;
     }
     if (code == WEIR_E_READ_ONLY)

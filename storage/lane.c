@@ -2,6 +2,7 @@
 // Lanes and their ledgers. `accepted` comes from the stored blocks' cumulative counts, the other columns from what was settled; what is
 // pending is the difference of marks. All are read under one lock from one "now", so they add up at every moment; intervals and columns
 // are stored in one transaction, so they add up after a crash too.
+#include "storage/dead_letter.h"
 #include "storage/file_read.h"
 #include "storage/spool_priv.h"
 
@@ -202,8 +203,10 @@ int spool_lane_open(struct spool *spool, const char *upstream, enum weir_signal 
     do { // a bad sector in any segment must not keep the relay from starting
         code = lane_open_from(spool, &wanted, start == SPOOL_START_OLDEST || spool->state_was_lost, out, err);
     } while (code == WEIR_E_IO && file_read_try_again(&tries, PATIENCE * file_read_patience.tries));
-    if (code == WEIR_OK)
+    if (code == WEIR_OK) {
+        letters_lane_begin(*out);
         code = state_commit(spool, false, err);
+    }
     if (code != WEIR_OK)
         weir_wrap(err, "open lane %s/%s", upstream, weir_signal_name(signal));
     return code;

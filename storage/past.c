@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The past: what files still hold, where a time lies in it, and giving a lane a part of it again.
+#include "storage/dead_letter.h"
 #include "storage/spool_priv.h"
 
 #define OUT_OF_ORDER 64u // blocks of several ingest loops are received side by side
@@ -176,6 +177,7 @@ int spool_lane_replay(struct spool_lane *lane, uint64_t first, uint64_t end, boo
     struct fresh *fresh = calloc(1, sizeof(*fresh));
     if (fresh == NULL)
         return weir_fail(err, WEIR_E_IO, "replay: out of memory");
+    letters_flush(spool);                       // letters of these blocks are settled, whatever becomes of the replay
     pthread_mutex_lock(&spool->retention_lock); // what it finds stays
     int code = replay_locked(lane, (struct spool_interval){first, end}, dry_run, fresh, err);
     if (code == WEIR_OK)

@@ -218,9 +218,11 @@ static int add_block(void *ctx, struct salvage_block *block, struct weir_err *er
     return code;
 }
 
-static int count_letter(void *ctx, struct weir_slice value, const struct letter_view *view, struct weir_err *err)
+static int count_letter(void *ctx, struct weir_slice value, const struct letter_view *view, const struct remark *remark,
+                        struct weir_err *err)
 {
     (void)view;
+    (void)remark;
     (void)err;
     struct salvage_plan *shown = ctx;
     shown->letters_saved++;

@@ -27,12 +27,18 @@ int salvage_walk(struct inspect *inspect, salvage_progress_fn progress, void *ct
 
 // --- salvage_letters.c
 // Every dead letter that is whole: by the file's tree, or found page by page when that is damaged. *lost: those that are not whole.
+// *remark: what the tree says of it.
 typedef int (*salvage_letter_fn)(void *ctx, struct weir_slice value, const struct letter_view *view,
-                                 struct weir_err *err);
+                                 const struct remark *remark, struct weir_err *err);
 int salvage_letters_walk(struct inspect *inspect, salvage_letter_fn each, void *ctx, uint64_t *lost, bool *scanned,
                          struct weir_err *err);
-// Writes them into a new file. *saved: how many.
-int salvage_letters_write(struct inspect *inspect, const char *path, uint64_t *saved, struct weir_err *err);
+// Writes them into a new file. *saved: how many; *counts: its id, and the items of each lane that count in its ledger, for the caller to free.
+struct salvage_letters {
+    uint64_t file_id;
+    struct letter_lanes lanes;
+};
+int salvage_letters_write(struct inspect *inspect, const char *path, uint64_t *saved, struct salvage_letters *counts,
+                          struct weir_err *err);
 
 // --- salvage_plan.c
 // The lane as it is to go on: with what files set aside give back. Returns the items that adds.

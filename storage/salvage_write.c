@@ -178,7 +178,8 @@ static int copy_block(void *ctx, struct salvage_block *block, struct weir_err *e
 
 // Under the same instance: blocks keep their numbers, so that an upstream which knows a batch's id knows it again. Nobody may go on
 // using the old spool beside it. A new state would begin every lane now, and not at the oldest block: without the old one there is none.
-static int write_state(struct writing *w, const struct salvage_plan *plan, struct weir_err *err)
+static int write_state(struct writing *w, const struct salvage_plan *plan, const struct salvage_letters *letters,
+                       struct weir_err *err)
 {
     const struct inspect *inspect = w->inspect;
     char path[INSPECT_PATH_MAX];
@@ -198,6 +199,12 @@ static int write_state(struct writing *w, const struct salvage_plan *plan, struc
     for (size_t i = 0; code == WEIR_OK && i < inspect->lanes_n; i++) {
         lanes[i] = inspect->lanes[i];
         salvage_lane_give(inspect, plan, &lanes[i]);
+        const struct letter_lane *is =
+            letter_lane_find((struct letter_lanes *)(uintptr_t)&letters->lanes, lanes[i].upstream,
+                             strlen(lanes[i].upstream), lanes[i].signal, false);
+        lanes[i].letters_file_id = letters->file_id;
+        lanes[i].letters_entered = (struct letter_moves){0};
+        lanes[i].evicted_by[SPOOL_LOSS_DAMAGE] += letters_adopt_record(&lanes[i], is != NULL ? is->items : 0);
         list[i] = &lanes[i];
     }
     for (size_t i = 0; code == WEIR_OK && i < inspect->notes_n; i++)
@@ -274,15 +281,17 @@ static int write_all(struct writing *w, const struct salvage_plan *plan, salvage
                      struct weir_err *err)
 {
     char path[INSPECT_PATH_MAX], place[PATH_MAX];
+    struct salvage_letters letters = {0};
     int code = salvage_walk(w->inspect, progress, ctx, copy_block, w, err);
     int ended = end_segment(w, code == WEIR_OK ? err : NULL);
     code = code == WEIR_OK ? ended : code;
     if (code == WEIR_OK && plan->letters_saved > 0)
         code = path_in(w->to, "deadletter.mdb", SPOOL_UNFINISHED, path, err);
     if (code == WEIR_OK && plan->letters_saved > 0)
-        code = salvage_letters_write(w->inspect, path, &w->saved->letters, err);
+        code = salvage_letters_write(w->inspect, path, &w->saved->letters, &letters, err);
     if (code == WEIR_OK)
-        code = write_state(w, plan, err);
+        code = write_state(w, plan, &letters, err);
+    free(letters.lanes.at);
     if (code == WEIR_OK)
         code = sync_directory(w->to, err);
     if (code == WEIR_OK)

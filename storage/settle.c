@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What leaves a lane's intervals: by a settlement, or because it can no longer be read. Intervals and ledger change together, by the same
 // number of items, so whatever is told twice, or of what was evicted meanwhile, counts once.
+#include "storage/dead_letter.h"
 #include "storage/spool_priv.h"
 
 static uint64_t take(uint64_t *from, uint64_t most)
@@ -12,11 +13,13 @@ static uint64_t take(uint64_t *from, uint64_t most)
 
 // Enters `items` that left the intervals. What the outcome names beyond them was settled before (part of the range may have been
 // lost or settled meanwhile) and does not count twice. Returns what it does not name: lost to this lane.
-static uint64_t ledger_enter(struct lane_record *r, const struct spool_outcome *outcome, uint64_t items)
+static uint64_t ledger_enter(struct lane_record *r, const struct spool_outcome *outcome, uint64_t items,
+                             uint64_t *evicted)
 {
     uint64_t dead_lettered = take(&items, outcome->dead_lettered);
     uint64_t discarded = take(&items, outcome->discarded);
     uint64_t delivered = take(&items, outcome->delivered);
+    *evicted = take(&items, outcome->evicted);
     r->dead_lettered += dead_lettered;
     r->discarded += discarded;
     r->delivered += delivered;
@@ -104,6 +107,7 @@ static void settle_later(struct spool *spool, const struct unsettled *what)
         u->outcome.rejected_by_upstream += what->outcome.rejected_by_upstream;
         u->outcome.dead_lettered += what->outcome.dead_lettered;
         u->outcome.discarded += what->outcome.discarded;
+        u->outcome.evicted += what->outcome.evicted;
         return;
     }
     if (spool->unsettled_n < SPOOL_UNSETTLED_MAX)
@@ -130,6 +134,30 @@ static void neighbours_times(struct spool *spool, struct lane_loss *loss)
         loss->received_last_ns = loss->received_first_ns;
 }
 
+// Under lanes_lock: `items` left the intervals. Letters of blocks that were evicted before they could be settled are there: they are taken
+// for accepted again.
+static void enter(const struct unsettled *what, uint64_t items, struct lane_loss loss)
+{
+    struct spool_lane *lane = what->lane;
+    struct lane_record *r = &lane->record;
+    uint64_t before = r->dead_lettered, evicted;
+    loss.items = ledger_enter(r, &what->outcome, items, &evicted);
+    uint64_t letters =
+        letters_settled(lane, what->first, what->end, what->lost ? UINT64_MAX : what->outcome.dead_lettered);
+    if (letters > r->dead_lettered - before) {
+        uint64_t again = letters - (r->dead_lettered - before);
+        r->accepted_before += again;
+        r->replayed += again;
+        r->dead_lettered += again;
+    }
+    if (loss.items > 0)
+        lane_enter_loss(lane, SPOOL_LOSS_DAMAGE, &loss);
+    loss.items = evicted;
+    if (evicted > 0)
+        lane_enter_loss(lane, SPOOL_LOSS_LETTERS, &loss);
+    lane_changed(lane);
+}
+
 static uint64_t take_out(const struct unsettled *what)
 {
     struct spool_lane *lane = what->lane;
@@ -145,10 +173,7 @@ static uint64_t take_out(const struct unsettled *what)
     pthread_mutex_lock(&spool->lanes_lock);
     struct mark now = lane_now(lane);
     if (known && intervals_subtract(&lane->record.set, a, b, &now, &removed)) {
-        loss.items = ledger_enter(&lane->record, &what->outcome, removed.items);
-        if (loss.items > 0)
-            lane_enter_loss(lane, SPOOL_LOSS_DAMAGE, &loss);
-        lane_changed(lane);
+        enter(what, removed.items, loss);
         update_passed(spool);
         spool->settled_blocks += (unsigned)(removed.blocks < SPOOL_STATE_BLOCKS ? removed.blocks : SPOOL_STATE_BLOCKS);
         wake = spool->settled_blocks >= SPOOL_STATE_BLOCKS;

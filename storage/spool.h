@@ -19,8 +19,13 @@ struct spool_reader;
 // --- what a person must be told ----------------------------------------------------------------------------------------
 
 // Why data left a lane undelivered.
-enum spool_loss { SPOOL_LOSS_FULL, SPOOL_LOSS_AGE, SPOOL_LOSS_DAMAGE };
-#define SPOOL_LOSSES 3
+enum spool_loss {
+    SPOOL_LOSS_FULL,
+    SPOOL_LOSS_AGE,
+    SPOOL_LOSS_DAMAGE,
+    SPOOL_LOSS_LETTERS
+}; // LETTERS: their quota was full
+#define SPOOL_LOSSES 4
 enum spool_event_kind {
     SPOOL_EVENT_EVICTED, // a lane lost data: it is in the ledger's `evicted` already, durably
     SPOOL_EVENT_DAMAGED, // a file is damaged: found at start, by a reader or by the keeper's scrubbing
@@ -143,6 +148,7 @@ struct spool_outcome {
     uint64_t rejected_by_upstream; // part of delivered: items a partial success refused
     uint64_t dead_lettered;
     uint64_t discarded;
+    uint64_t evicted; // for spool_dead_letter_put's WEIR_E_LIMIT: could not be kept
 };
 // Takes [first, end) out of the lane's intervals and adds the outcome to its ledger, both in one durable step, later (100 ms or
 // 64 blocks): a crash before repeats the delivery, never skips it. Any thread. The range may be part of an interval. When its segment cannot be read
@@ -223,13 +229,17 @@ struct spool_dead_letter {
     const char *code; // "INVALID_ARGUMENT", "HTTP 400"
     const char *message;
     uint32_t attempts;
-    uint64_t block, request; // where it came from: block number and index in the block
+    uint64_t block, item; // where it came from: block number, and how many items of the block lie before its first
     uint64_t items;
     uint64_t received_ns;
+    uint64_t time_min_ns, time_max_ns; // of its items, as the client says; 0: not known
     struct weir_slice envelope;
     struct weir_slice raw; // the request as the client sent it, decoded
 };
-// Durable when it returns WEIR_OK. WEIR_E_FULL, WEIR_E_IO. Any thread. Storing the same (upstream, block, request) again replaces it.
+// Durable when it returns WEIR_OK, and counted with the settlement of its block, which must name it: a crash before forgets it. When the quota
+// is full the oldest letters go first, and are counted as evicted. WEIR_E_FULL, WEIR_E_IO: try again later; WEIR_E_LIMIT: it is larger than the
+// quota, or than what others leave of it that are being settled too: it cannot be kept, and goes into the outcome as `evicted`. Any thread.
+// Storing the same (upstream, block, item) again replaces it. What becomes of letters: letters.h.
 int spool_dead_letter_put(struct spool *spool, const struct spool_dead_letter *letter, struct weir_err *err);
 
 // --- what a person sees: any thread, cheap, nothing grows with the backlog ------------------------------------------------

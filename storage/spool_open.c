@@ -319,10 +319,13 @@ static int put_in_order(struct findings *f, const char *holder, struct spool_rep
     lanes_stop_following(spool);
     report->lost_blocks = enter_losses(spool);
     lanes_update_passed(spool);
+    code = state_commit(spool, true, err);
+    if (code == WEIR_OK)
+        dead_letters_start(spool);
     report->temporaries_removed = f->temporaries;
     report->damaged_notes = f->damaged_notes;
     report->damaged = spool->set_aside + f->state_damaged + f->dead_letters_damaged;
-    return state_commit(spool, true, err);
+    return code == WEIR_OK ? state_commit(spool, false, err) : code;
 }
 
 // What was found damaged so far.

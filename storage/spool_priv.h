@@ -209,6 +209,7 @@ struct spool {
     uint64_t room_wanted; // the writer waits until the keeper has made that much room, or could not
     int room_code;
     _Atomic uint64_t letter_room_wanted;
+    _Atomic bool letter_room_denied; // there was nothing to make it of
     bool keeper_wake, keeper_stop;
     pthread_t keeper;
     bool keeper_started;
@@ -381,8 +382,10 @@ bool scrub_step(struct spool *spool, uint64_t budget_bytes);
 // As much of it as the time since the last call allows. The keeper, each time it is up.
 void scrub_tick(struct spool *spool);
 
-// --- dead_letter.c ----------------------------------------------------------------------------------------------------------
+// --- letters_file.c ---------------------------------------------------------------------------------------------------------
 int dead_letters_open(struct spool *spool, bool *damaged, struct weir_err *err);
+// Makes letters and ledgers agree: when the lanes and where they stand are known, and the state says that this version writes here.
+void dead_letters_start(struct spool *spool);
 void dead_letters_close(struct spool *spool);
 void dead_letters_stats(struct spool *spool, struct spool_stats *out);
 uint64_t dead_letters_reserve(struct spool *spool); // bytes of the quota that segments leave free

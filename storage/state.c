@@ -10,7 +10,8 @@
 #include "storage/tree_check.h"
 
 #define STATE_RECORD_BYTES (16u + 8u + SPOOL_COUNTS_BYTES + 16u + 8u)
-#define LANE_HEAD_BYTES    152u
+#define LANE_HEAD_V1_BYTES 152u
+#define LANE_HEAD_BYTES    192u
 #define MARK_BYTES         32u
 #define LANE_BYTES_MAX     (LANE_HEAD_BYTES + INTERVALS_MAX * 2 * MARK_BYTES + 8u)
 #define NOTE_HEAD_BYTES    16u
@@ -43,6 +44,9 @@ void state_instance_format(const uint8_t uuid[16], char out[37])
         at += (size_t)snprintf(out + at, 37 - at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
 }
 
+// Where a lane's evicted columns are, by reason. The last came with version 2.
+static const unsigned evicted_at[SPOOL_LOSSES] = {56, 64, 72, 184};
+
 static uint32_t lane_put(uint8_t *p, const struct lane_record *lane)
 {
     uint32_t bytes = (uint32_t)(LANE_HEAD_BYTES + lane->set.n * 2 * MARK_BYTES + 8);
@@ -54,12 +58,17 @@ static uint32_t lane_put(uint8_t *p, const struct lane_record *lane)
     weir_put_u64(p + 40, lane->dead_lettered);
     weir_put_u64(p + 48, lane->discarded);
     for (size_t i = 0; i < SPOOL_LOSSES; i++)
-        weir_put_u64(p + 56 + i * 8, lane->evicted_by[i]);
+        weir_put_u64(p + evicted_at[i], lane->evicted_by[i]);
     weir_put_u64(p + 80, lane->evicted_received_first_ns);
     weir_put_u64(p + 88, lane->evicted_received_last_ns);
     weir_put_u64(p + 96, lane->replayed);
     mark_put(p + 104, lane->follow_from);
     weir_put_u64(p + 136, lane->set.n);
+    weir_put_u64(p + 144, lane->letters_file_id);
+    weir_put_u64(p + 152, lane->letters_entered.delivered);
+    weir_put_u64(p + 160, lane->letters_entered.rejected);
+    weir_put_u64(p + 168, lane->letters_entered.discarded);
+    weir_put_u64(p + 176, lane->letters_entered.evicted);
     for (size_t i = 0; i < lane->set.n; i++) {
         mark_put(p + LANE_HEAD_BYTES + i * 2 * MARK_BYTES, lane->set.at[i].first);
         mark_put(p + LANE_HEAD_BYTES + i * 2 * MARK_BYTES + MARK_BYTES, lane->set.at[i].end);
@@ -72,12 +81,14 @@ static int lane_get(struct weir_slice key, struct weir_slice value, struct lane_
 {
     if (key.len < 2 || key.len > 1 + STATE_UPSTREAM_BYTES || key.data[0] >= WEIR_SIGNALS)
         return weir_fail(err, WEIR_E_CORRUPT, "lane: key of %zu bytes", key.len);
-    int rc = record_check(value, "WLAN", LANE_HEAD_BYTES + 8, err);
+    int rc = record_check(value, "WLAN", LANE_HEAD_V1_BYTES + 8, err);
     if (rc != WEIR_OK)
         return rc;
     const uint8_t *p = value.data;
+    bool old = weir_get_u16(p + 4) == 1;
+    unsigned head = old ? LANE_HEAD_V1_BYTES : LANE_HEAD_BYTES;
     uint64_t n = weir_get_u64(p + 136);
-    if (n > INTERVALS_MAX || weir_get_u32(p + 8) != LANE_HEAD_BYTES + n * 2 * MARK_BYTES + 8)
+    if (n > INTERVALS_MAX || weir_get_u32(p + 8) != head + n * 2 * MARK_BYTES + 8)
         return weir_fail(err, WEIR_E_CORRUPT, "lane: %llu intervals in %zu bytes", (unsigned long long)n, value.len);
     memset(out, 0, sizeof(*out));
     out->signal = (enum weir_signal)key.data[0];
@@ -89,15 +100,20 @@ static int lane_get(struct weir_slice key, struct weir_slice value, struct lane_
     out->dead_lettered = weir_get_u64(p + 40);
     out->discarded = weir_get_u64(p + 48);
     for (size_t i = 0; i < SPOOL_LOSSES; i++)
-        out->evicted_by[i] = weir_get_u64(p + 56 + i * 8);
+        out->evicted_by[i] = old && evicted_at[i] >= 144 ? 0 : weir_get_u64(p + evicted_at[i]);
     out->evicted_received_first_ns = weir_get_u64(p + 80);
     out->evicted_received_last_ns = weir_get_u64(p + 88);
     out->replayed = weir_get_u64(p + 96);
     out->follow_from = mark_get(p + 104);
+    if (!old) {
+        out->letters_file_id = weir_get_u64(p + 144);
+        out->letters_entered = (struct letter_moves){weir_get_u64(p + 152), weir_get_u64(p + 160),
+                                                     weir_get_u64(p + 168), weir_get_u64(p + 176)};
+    }
     out->set.n = n;
     for (size_t i = 0; i < n; i++) {
-        out->set.at[i].first = mark_get(p + LANE_HEAD_BYTES + i * 2 * MARK_BYTES);
-        out->set.at[i].end = mark_get(p + LANE_HEAD_BYTES + i * 2 * MARK_BYTES + MARK_BYTES);
+        out->set.at[i].first = mark_get(p + head + i * 2 * MARK_BYTES);
+        out->set.at[i].end = mark_get(p + head + i * 2 * MARK_BYTES + MARK_BYTES);
     }
     return intervals_sane(&out->set) ? WEIR_OK : weir_fail(err, WEIR_E_CORRUPT, "lane %s: intervals", out->upstream);
 }

@@ -24,6 +24,11 @@ struct state_note {
     bool removed; // from the file
 };
 
+// How dead letters left a lane, in items.
+struct letter_moves {
+    uint64_t delivered, rejected, discarded, evicted; // rejected: part of delivered
+};
+
 struct lane_record {
     enum weir_signal signal;
     char upstream[STATE_UPSTREAM_BYTES + 1];
@@ -31,6 +36,9 @@ struct lane_record {
     uint64_t accepted_before, delivered, rejected_by_upstream, dead_lettered, discarded;
     uint64_t evicted_by[SPOOL_LOSSES];
     uint64_t replayed; // part of accepted
+    // What the columns know of this deadletter.mdb: its moves beyond are still to be entered.
+    uint64_t letters_file_id; // 0: of none
+    struct letter_moves letters_entered;
     uint64_t evicted_received_first_ns,
         evicted_received_last_ns; // of all that was evicted, as far as known; 0: nothing
     bool following;

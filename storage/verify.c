@@ -48,6 +48,9 @@ static const struct verify_rule rules[] = {
      "weir spool salvage saves the letters that are whole; the relay sets the file aside"},
     {"W402", VERIFY_DAMAGE, "a dead letter is damaged", "it is lost; weir spool salvage leaves it out"},
     {"W403", VERIFY_DAMAGE, "the totals of the dead letters are wrong", "weir spool salvage counts them anew"},
+    {"W404", VERIFY_DAMAGE, "a lane's ledger and its dead letters do not agree",
+     "the relay makes them agree at its next start: what is missing becomes evicted, what is there besides is accepted "
+     "again"},
 };
 
 size_t verify_rules(const struct verify_rule **out)

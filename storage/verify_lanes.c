@@ -136,12 +136,38 @@ int verify_state(struct verify *v, struct weir_err *err)
 struct letters {
     struct verify *v;
     struct letter_totals totals;
-    bool damaged; // one of them: its items are not known
+    struct letter_lanes lanes; // what lies there of each
+    bool damaged;              // one of them: its items are not known
     struct weir_buf raw;
 };
 
+static bool count_letter(struct letters *l, const struct letter_view *view, const struct remark *remark)
+{
+    struct letter_lane *lane =
+        letter_lane_find(&l->lanes, (const char *)view->upstream.data, view->upstream.len, view->signal, true);
+    if (lane == NULL)
+        return false;
+    lane->requests++;
+    lane->items += remark->settling && inspect_letter_pending(l->v->inspect, view) ? 0 : view->items;
+    return true;
+}
+
+// The ledger of each lane against the letters there are.
+static void check_dead_lettered(struct verify *v, struct letters *l)
+{
+    for (size_t i = 0; i < v->inspect->lanes_n; i++) {
+        const struct lane_record *r = &v->inspect->lanes[i];
+        const struct letter_lane *is = letter_lane_find(&l->lanes, r->upstream, strlen(r->upstream), r->signal, false);
+        uint64_t items = is != NULL ? is->items : 0;
+        if (items != r->dead_lettered)
+            verify_report(v, "W404", (struct verify_finding){.file = "deadletter.mdb"}, i,
+                          "%llu items are dead-lettered, the dead letters there are have %llu",
+                          (unsigned long long)r->dead_lettered, (unsigned long long)items);
+    }
+}
+
 static int check_letter(void *ctx, struct weir_slice key, struct weir_slice value, const struct letter_view *view,
-                        const char *damage, struct weir_err *err)
+                        const struct remark *remark, const char *damage, struct weir_err *err)
 {
     (void)key;
     struct letters *l = ctx;
@@ -157,6 +183,8 @@ static int check_letter(void *ctx, struct weir_slice key, struct weir_slice valu
     l->totals.items += view->items;
     l->totals.bytes += letter_pages_bytes(value.len);
     l->damaged = l->damaged || damage != NULL;
+    if (damage == NULL && !count_letter(l, view, remark))
+        return weir_fail(err, WEIR_E_NOMEM, "dead letters: out of memory");
     if (damage != NULL)
         verify_report(l->v, "W402", (struct verify_finding){.file = "deadletter.mdb"}, SIZE_MAX, "%s", damage);
     else
@@ -171,12 +199,20 @@ int verify_letters(struct verify *v, struct weir_err *err)
     struct inspect_letters told;
     struct letters l = {.v = v};
     struct weir_err why = {0};
-    if (file == NULL)
+    if (file == NULL) {
+        if (v->inspect->state_code == WEIR_OK)
+            check_dead_lettered(v, &l);
         return WEIR_OK;
+    }
     inspect_letters(v->inspect, &told);
     int code = inspect_letters_walk(v->inspect, check_letter, &l, &why);
     weir_buf_free(&l.raw);
     verify_progress(v, file->bytes);
+    bool compare =
+        code == WEIR_OK && told.code == WEIR_OK && told.counted && !l.damaged && v->inspect->state_code == WEIR_OK;
+    if (compare)
+        check_dead_lettered(v, &l);
+    free(l.lanes.at);
     if (code == WEIR_E_NOMEM)
         return weir_fail(err, code, "%s", why.text);
     if (code != WEIR_OK)

@@ -46,7 +46,7 @@ bool rig_play_letter(struct rig *rig, uint64_t upstream, uint64_t block, uint64_
                                              .message = "no",
                                              .attempts = 1,
                                              .block = block,
-                                             .request = request,
+                                             .item = request,
                                              .items = slot->items,
                                              .received_ns = rig_clock(),
                                              .raw = {raw, bytes[size % 3]}};

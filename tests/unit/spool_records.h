@@ -42,7 +42,7 @@ __attribute__((unused)) static void records_write(const char *path, const struct
 
 #define RECORDS_ALL          UINT64_MAX
 #define RECORDS_BLOCK_NUMBER 88 // where a block's header has it
-// Sets the version of every record with that magic, or of the block of that number alone, to 2, checksum and all. Returns how many there were.
+// Sets the version of every record with that magic, or of the block of that number alone, to a newer one, checksum and all. Returns how many there were.
 __attribute__((unused)) static unsigned records_make_newer(const char *path, const char magic[4], uint64_t number)
 {
     struct weir_buf file = records_read(path);
@@ -55,7 +55,7 @@ __attribute__((unused)) static unsigned records_make_newer(const char *path, con
             continue; // what is left of one in another page's free space
         if (number != RECORDS_ALL && weir_get_u64(record + RECORDS_BLOCK_NUMBER) != number)
             continue;
-        weir_put_u16(record + 4, 2);
+        weir_put_u16(record + 4, FORMAT_VERSION + 1);
         record_seal(record, bytes);
         n++;
     }

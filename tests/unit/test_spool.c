@@ -126,6 +126,8 @@ Test(spool, settles_out_of_order_and_remembers_it)
     for (uint64_t i = 59; i < 60; i -= 2) { // every second one, from the end
         struct spool_outcome outcome = {
             .delivered = kit_items(i) - 1, .dead_lettered = 1, .rejected_by_upstream = i % 2};
+        struct spool_dead_letter letter = {.upstream = "a", .code = "c", .message = "m", .block = i, .items = 1};
+        cr_assert_eq(spool_dead_letter_put(spool, &letter, NULL), WEIR_OK);
         spool_lane_settle(lane, i, i + 1, &outcome);
         cr_assert_eq(kit_ledger(lane).accepted, items);
     }
@@ -407,10 +409,17 @@ Test(spool, dead_letters_are_durable_replaced_and_limited)
     cr_assert_eq(spool_open(&options, &spool, NULL, &err), WEIR_OK, "%s", err.text);
     spool_stats_get(spool, &stats);
     cr_assert_eq(stats.dead_letter_items, 15);
-    int code;
-    while ((code = spool_dead_letter_put(spool, &letter, &err)) == WEIR_OK)
-        cr_assert_lt(letter.block++, 100);
-    cr_assert_eq(code, WEIR_E_FULL);
+    for (; letter.block < 100; letter.block++) { // the oldest go
+        cr_assert_eq(spool_dead_letter_put(spool, &letter, &err), WEIR_OK, "%s", err.text);
+        spool_stats_get(spool, &stats);
+        cr_assert_leq(stats.dead_letter_bytes, MIB);
+    }
+    cr_assert_geq(stats.dead_letter_requests, 15);
+    cr_assert_leq(stats.dead_letter_requests, 20);
+    static uint8_t large[2 * MIB];
+    kit_fill(large, sizeof(large), 8);
+    letter.raw = (struct weir_slice){large, sizeof(large)};
+    cr_assert_eq(spool_dead_letter_put(spool, &letter, &err), WEIR_E_LIMIT, "%s", err.text);
     cr_assert_eq(kit_append(spool, WEIR_TRACES, 1, 1000), WEIR_OK, "a full dead letter file stops nothing else");
     spool_close(spool);
     kit_remove_directory(dir);

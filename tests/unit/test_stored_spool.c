@@ -345,7 +345,7 @@ Test(stored_spool, of_a_newer_version_is_refused_and_not_touched)
         struct spool *spool;
         cr_assert_eq(spool_open(&options, &spool, NULL, &err), WEIR_E_FORMAT, "%s in %s: %s", cases[i].magic,
                      cases[i].file, err.text);
-        cr_assert_not_null(strstr(err.text, "has format 2, this weir knows up to 1"), "%s", err.text);
+        cr_assert_not_null(strstr(err.text, "has format 3, this weir knows up to 2"), "%s", err.text);
         cr_assert_not_null(strstr(err.text, cases[i].file), "%s", err.text);
         cr_assert_eq(records_fingerprint(s.directory), before, "%s in %s: something was touched", cases[i].magic,
                      cases[i].file);

@@ -201,6 +201,18 @@ static void move_mark(struct state_record *state, struct lane_record *lane)
     lane->delivered++;
 }
 
+static void dead_letter_more(struct state_record *state, struct lane_record *lane)
+{
+    (void)state;
+    lane->dead_lettered++;
+    lane->accepted_before++;
+}
+
+static void wrong_dead_lettered(const char *dir)
+{
+    change_state(dir, dead_letter_more);
+}
+
 static void wrong_mark(const char *dir)
 {
     change_state(dir, move_mark);
@@ -322,6 +334,7 @@ static const struct {
     {"W305", wrong_interval, "W303", true}, {"W306", wrong_state_counts, "W206", true},
     {"W307", flip_note, "", true},          {"W401", flip_letters_tree, "", true},
     {"W402", flip_letter, "", true},        {"W403", wrong_totals, "", true},
+    {"W404", wrong_dead_lettered, "", true},
 };
 
 Test(verify, a_sound_spool)
