@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// How stored-spool-v1.tar.zst was made: a spool with something of everything, and what is in it, as JSON. See README.md here.
+// How stored spools are made: a spool with something of everything, and what is in it, as JSON. See README.md here.
 //   make_stored_spool DIR >expected.json        DIR: empty or to be made
 // It goes through five runs of a relay, on five days: a spool's last segment is sealed when the next run begins.
 //   1  blocks 0 to 9 of all signals, for central, archive and gone
 //   2  10 to 29: small and large ones, one of several requests; some settled, also in the middle; a dead letter
 //   3  the data of run 1 has become too old: evicted; 30 to 39
 //   4  40 to 49; then the file of run 3 is lost
-//   5  what was lost is entered; gone is not configured any more; 50 to 59; a part of the past is replayed
+//   5  what was lost is entered; gone is not configured any more; 50 to 59; a part of the past is replayed; dead letters are redriven,
+//      one of them is marked for it; a note (from version 2 on)
 #include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 
 #include "proto/walk.h"
 #include "storage/format.h"
+#include "storage/letters.h"
 #include "storage/spool.h"
 #include "tests/unit/random_otlp.h"
 
@@ -211,6 +213,8 @@ static void reject(struct run *run, size_t lane, uint64_t number)
                                        .block = number,
                                        .items = entry.items,
                                        .received_ns = view.received_first_ns,
+                                       .time_min_ns = view.time_min_ns,
+                                       .time_max_ns = view.time_max_ns,
                                        .envelope = view.envelope,
                                        .raw = {raw.data, entry.raw_bytes}};
     MUST(spool_dead_letter_put(run->spool, &letter, &err) == WEIR_OK);
@@ -220,6 +224,19 @@ static void reject(struct run *run, size_t lane, uint64_t number)
     MUST(spool_sync_state(run->spool, NULL) == WEIR_OK);
     spool_reader_free(reader);
     weir_buf_free(&raw);
+}
+
+// A dead letter of central is sent again, and delivered or refused.
+static void redrive(struct run *run, uint64_t number, bool delivered)
+{
+    struct letter_id id = {.block = number, .upstream = "central"}, last;
+    struct letter *letter;
+    MUST(spool_letter_change(run->spool, LETTERS_REDRIVE, &id, NULL) == WEIR_OK);
+    MUST(spool_letter_take(run->spool, "central", NULL, &letter, &last, NULL) == WEIR_OK && last.block == number);
+    letter_free(letter);
+    int code = delivered ? spool_letter_delivered(run->spool, &id, 1, NULL)
+                         : spool_letter_refused(run->spool, &id, "NOT_FOUND", "gone", NULL);
+    MUST(code == WEIR_OK);
 }
 
 // --- what is in it ------------------------------------------------------------------------------------------------------
@@ -353,6 +370,12 @@ int main(int argc, char **argv)
     deliver(&run, CENTRAL_TRACES, 10, 50); // so that no lane stands in the file of run 4
     deliver(&run, ARCHIVE_LOGS, 0, 60);
     reject(&run, CENTRAL_TRACES, 56);
+    reject(&run, CENTRAL_TRACES, 52);
+    redrive(&run, 52, true);
+    redrive(&run, 10, false);
+    struct letter_id marked = {.block = 56, .upstream = "central"};
+    MUST(spool_letter_change(run.spool, LETTERS_REDRIVE, &marked, NULL) == WEIR_OK);
+    MUST(spool_note_put(run.spool, "stored", (struct weir_slice){(const uint8_t *)"a note", 6}, true, NULL) == WEIR_OK);
     struct spool_replay replay;
     MUST(spool_lane_replay(run.lanes[ARCHIVE_LOGS], 10, 20, false, &replay, NULL) == WEIR_OK && replay.items > 0);
     MUST(spool_sync_state(run.spool, NULL) == WEIR_OK);

@@ -31,6 +31,7 @@ static const struct {
     [ACTION_FIND] = {"find", 3, {64, 64}},              // from and to when, in blocks
     [ACTION_NOTE] = {"note", 8, {8, 4, 4}},             // which, size, put, put durably or remove
     [ACTION_DISCARD] = {"discard", 3, {12}},            // lane that nobody has open
+    [ACTION_LETTERS] = {"letters", 6, {12, 3, 2}},      // lane, which of its dead letters, purged or redriven
     [ACTION_IDLE] = {"idle", 2, {0}},                   // until the keeper has nothing left to do
 };
 

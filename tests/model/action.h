@@ -30,6 +30,7 @@ enum action_kind {
     ACTION_IDLE,
     ACTION_NOTE,
     ACTION_DISCARD,
+    ACTION_LETTERS,
     ACTION_KINDS
 };
 

@@ -52,11 +52,21 @@ void model_settle(struct model *m, unsigned lane, uint64_t first, uint64_t end, 
     uint64_t discarded = least(outcome->discarded, left -= dead);
     uint64_t delivered = least(outcome->delivered, left -= discarded);
     is->dead_lettered += dead;
+    if (dead > 0)
+        m->now.lanes[lane].dead[end - 1] = dead; // the last block is what was read
     is->discarded += discarded;
     is->delivered += delivered;
     is->rejected_by_upstream += least(outcome->rejected_by_upstream, delivered);
     is->evicted += left - delivered; // not named: lost to this lane
     is->evicted_by[SPOOL_LOSS_DAMAGE] += left - delivered;
+}
+
+void model_letter_gone(struct model *m, unsigned lane, uint64_t block, bool redriven)
+{
+    struct model_lane *l = &m->now.lanes[lane];
+    l->is.dead_lettered -= l->dead[block];
+    *(redriven ? &l->is.delivered : &l->is.discarded) += l->dead[block];
+    l->dead[block] = 0;
 }
 
 void model_evict(struct model *m, unsigned lane, uint64_t first, uint64_t end, enum spool_loss loss)

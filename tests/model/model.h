@@ -22,7 +22,8 @@ struct model_block {
 struct model_lane {
     bool exists, follows;
     bool pending[MODEL_BLOCKS];
-    struct spool_lane_stats is; // the columns; what follows from `pending` is left 0
+    uint64_t dead[MODEL_BLOCKS]; // items in the dead letter of that block; 0: none
+    struct spool_lane_stats is;  // the columns; what follows from `pending` is left 0
 };
 
 // All that the spool's state file tells. A crash goes back to an earlier one.
@@ -50,6 +51,8 @@ enum weir_signal model_signal(unsigned lane);
 
 void model_append(struct model *m, const struct model_block *block);
 void model_settle(struct model *m, unsigned lane, uint64_t first, uint64_t end, const struct spool_outcome *outcome);
+// The dead letter of a block: delivered after all, or given up.
+void model_letter_gone(struct model *m, unsigned lane, uint64_t block, bool redriven);
 // Out of the lane's work, undelivered.
 void model_evict(struct model *m, unsigned lane, uint64_t first, uint64_t end, enum spool_loss loss);
 // Out of the lane's work, all of it, by command.

@@ -210,7 +210,7 @@ static bool deliver_one(struct rig *rig, unsigned lane, unsigned how, unsigned s
         lose(rig, lane, from, number + 1);
         return true;
     }
-    if (outcomes[how].dead_lettered > 0 && !rig_play_letter(rig, lane / WEIR_SIGNALS, number, how, 0))
+    if (outcomes[how].dead_lettered > 0 && !rig_bury(rig, lane, number, outcomes[how].dead_lettered))
         return false;
     settle(rig, lane, from, number + 1, &outcomes[how]);
     return true;
@@ -235,7 +235,7 @@ static void play_settle(struct rig *rig, const unsigned *arg)
     const struct spool_outcome outcomes[] = {
         {.delivered = items},
         {.delivered = items + 5, .rejected_by_upstream = items + 3, .discarded = 1},
-        {.delivered = items / 2, .dead_lettered = items / 4},
+        {.delivered = items / 2, .discarded = items / 4},
         {.discarded = items},
     };
     if (arg[3] % 5 == 4)
@@ -341,6 +341,9 @@ void rig_play(struct rig *rig, const struct action *a)
         break;
     case ACTION_LETTER:
         rig_play_letter(rig, a->arg[0] % MODEL_UPSTREAMS, a->arg[1], a->arg[2], a->arg[3]);
+        break;
+    case ACTION_LETTERS:
+        rig_play_letters(rig, a->arg);
         break;
     case ACTION_SYNC:
         play_sync(rig);

@@ -144,9 +144,9 @@ void rig_open_lane(struct rig *rig, unsigned lane, bool oldest)
 // Dead letters whose fate was open: the totals tell, once the file has been opened again.
 static void resolve_letters(struct rig *rig)
 {
-    struct spool_stats stats;
+    uint64_t there, there_items;
     unsigned unsure[8], n = 0;
-    spool_stats_get(rig->spool, &stats);
+    RIG_CHECK(rig_free_letters(rig, &there, &there_items), "dead letters cannot be read");
     uint64_t requests = 0, items = 0;
     for (unsigned i = 0; i < MODEL_LETTERS; i++) {
         const struct model_letter *l = &rig->m.letters[i];
@@ -161,7 +161,7 @@ static void resolve_letters(struct rig *rig)
             r += some >> i & 1;
             t += some >> i & 1 ? rig->m.letters[unsure[i]].items : 0;
         }
-        if (r != stats.dead_letter_requests || t != stats.dead_letter_items)
+        if (r != there || t != there_items)
             continue;
         for (unsigned i = 0; i < n; i++) {
             rig->m.letters[unsure[i]].there = some >> i & 1;
@@ -169,8 +169,8 @@ static void resolve_letters(struct rig *rig)
         }
         return;
     }
-    rig_fail("%llu dead letters of %llu items: none of what there may be",
-             (unsigned long long)stats.dead_letter_requests, (unsigned long long)stats.dead_letter_items);
+    rig_fail("%llu dead letters of %llu items: none of what there may be", (unsigned long long)there,
+             (unsigned long long)there_items);
 }
 
 void rig_reopen(struct rig *rig, unsigned upstreams, bool oldest)

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "storage/letters.h"
 #include "tests/model/action.h"
 #include "tests/model/calls.h"
 #include "tests/model/model.h"
@@ -94,6 +95,11 @@ void rig_wait_quiet(struct rig *rig);
 
 // --- letters.c
 bool rig_play_letter(struct rig *rig, uint64_t upstream, uint64_t block, uint64_t request, unsigned size);
+bool rig_bury(struct rig *rig, unsigned lane, uint64_t block, uint64_t items);
+void rig_play_letters(struct rig *rig, const unsigned *arg);
+void rig_compare_letters(struct rig *rig);
+// Those that no lane has. False: they cannot be read now.
+bool rig_free_letters(struct rig *rig, uint64_t *requests, uint64_t *items);
 
 // --- orphans.c
 void rig_play_discard(struct rig *rig, const unsigned *arg);

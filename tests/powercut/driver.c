@@ -250,7 +250,9 @@ bool driver_deliver(struct driver *d, unsigned lane, unsigned most, struct dice 
         block_view_release(&view);
         if (seed == UINT32_MAX)
             return false;
-        bool buried = roll(dice, 12) == 0 && bury(d, lane, seed, number);
+        // Once: a replayed block's letter would take the place of the first.
+        bool buried =
+            roll(dice, 12) == 0 && d->world->letter[lane / WEIR_SIGNALS][seed] == 0 && bury(d, lane, seed, number);
         struct promise p = {.kind = PROMISE_SETTLE, .lane = (uint8_t)lane, .buried = buried, .seed = seed};
         p.number = number;
         world_promise(d->world, &p);

@@ -124,29 +124,36 @@ static bool check(struct driver *d, struct tally *tally, char *why)
 
 // --- dead letters: read by their description in FORMAT.md, not by the code that wrote them ------------------------------------
 
-static bool check_letter(const struct world *w, struct weir_slice v, bool found[WORLD_UPSTREAMS][WORLD_SEEDS],
-                         char *why)
+struct letters_found {
+    bool found[WORLD_UPSTREAMS][WORLD_SEEDS];
+    uint64_t items[WORLD_LANES];
+};
+
+static bool check_letter(const struct world *w, struct weir_slice v, struct letters_found *out, char *why)
 {
     const uint8_t *p = v.data;
     uint8_t raw[4];
-    if (v.len < 96 || memcmp(p, "WDLT", 4) != 0 || weir_get_u32(p + 8) != v.len ||
+    if (v.len < 120 || memcmp(p, "WDLT", 4) != 0 || weir_get_u32(p + 8) != v.len ||
         weir_get_u64(p + v.len - 8) != format_checksum(p, v.len - 8))
         FAIL("a dead letter of %zu bytes is damaged", v.len);
     uint64_t frame = weir_get_u64(p + 64), raw_len = weir_get_u64(p + 56);
+    size_t head = weir_get_u16(p + 4) == 1 ? 88 : 112;
     size_t name = weir_get_u16(p + 76),
            skip = name + weir_get_u16(p + 78) + weir_get_u16(p + 80) + weir_get_u32(p + 72);
     uint8_t *content = malloc(raw_len + 1), *expected = malloc(raw_len + 1);
     assert(content != NULL && expected != NULL && raw_len >= sizeof(raw));
-    bool good = ZSTD_decompress(content, raw_len, p + 88 + skip, frame) == raw_len;
+    bool good = ZSTD_decompress(content, raw_len, p + head + skip, frame) == raw_len;
     uint32_t seed = good ? weir_get_u32(content) : 0;
     unsigned u = 0;
-    while (u < WORLD_UPSTREAMS && (strlen(world_upstreams[u]) != name || memcmp(world_upstreams[u], p + 88, name) != 0))
+    while (u < WORLD_UPSTREAMS &&
+           (strlen(world_upstreams[u]) != name || memcmp(world_upstreams[u], p + head, name) != 0))
         u++;
     good = good && seed < w->seeds && u < WORLD_UPSTREAMS && w->letter[u][seed] > 0 && w->seed[seed].len == raw_len;
     if (good) {
         world_fill(expected, raw_len, seed);
         good = memcmp(expected, content, raw_len) == 0;
-        found[u][seed] = true;
+        out->found[u][seed] = true;
+        out->items[u * WEIR_SIGNALS + p[82]] += weir_get_u64(p + 32);
     }
     free(content);
     free(expected);
@@ -155,7 +162,7 @@ static bool check_letter(const struct world *w, struct weir_slice v, bool found[
     return true;
 }
 
-static bool walk_letters(const struct world *w, MDB_txn *txn, bool found[WORLD_UPSTREAMS][WORLD_SEEDS], char *why)
+static bool walk_letters(const struct world *w, MDB_txn *txn, struct letters_found *found, char *why)
 {
     MDB_dbi letters;
     MDB_cursor *cursor;
@@ -169,9 +176,12 @@ static bool walk_letters(const struct world *w, MDB_txn *txn, bool found[WORLD_U
     return good;
 }
 
-static bool check_letters(const struct world *w, const char *directory, char *why)
+// `dead_lettered`: what each lane's ledger said before the spool was closed.
+static bool check_letters(const struct world *w, const char *directory, const uint64_t dead_lettered[WORLD_LANES],
+                          char *why)
 {
-    bool found[WORLD_UPSTREAMS][WORLD_SEEDS] = {0};
+    static struct letters_found found;
+    found = (struct letters_found){0};
     char path[300];
     snprintf(path, sizeof(path), "%s/deadletter.mdb", directory);
     MDB_env *env;
@@ -181,14 +191,18 @@ static bool check_letters(const struct world *w, const char *directory, char *wh
     bool good = true;
     if (mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_RDONLY, 0) == 0 &&
         mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) == 0) {
-        good = walk_letters(w, txn, found, why);
+        good = walk_letters(w, txn, &found, why);
         mdb_txn_abort(txn);
     }
     mdb_env_close(env);
     for (unsigned u = 0; u < WORLD_UPSTREAMS; u++)
         for (uint32_t s = 0; s < w->seeds && good; s++)
-            if (w->letter[u][s] == 2 && !found[u][s])
+            if (w->letter[u][s] == 2 && !found.found[u][s])
                 FAIL("the dead letter of block %u for %s was acknowledged and is gone", s, world_upstreams[u]);
+    for (unsigned lane = 0; lane < WORLD_LANES && good; lane++)
+        if (found.items[lane] != dead_lettered[lane])
+            FAIL("lane %u: %llu items are dead-lettered, %llu lie there", lane, (ull)dead_lettered[lane],
+                 (ull)found.items[lane]);
     return good;
 }
 
@@ -239,11 +253,18 @@ bool judge(const char *directory, struct world *world, const struct profile *pro
             return false;
         tally->opens++;
         bool good = check(&d, tally, why) && (turn > 0 || work_on(&d, &dice, why));
+        uint64_t dead_lettered[WORLD_LANES] = {0};
+        for (unsigned lane = 0; lane < WORLD_LANES && good; lane++) {
+            struct spool_lane_stats stats;
+            spool_lane_stats_get(d.lane[lane], &stats);
+            dead_lettered[lane] = stats.dead_lettered;
+        }
         driver_close(&d);
         if (good && d.damage[0] != '\0' && !profile->patient)
             FAIL("told of damage: %.190s", d.damage);
         if (good)
-            good = check_letters(world, directory, why) && (profile->patient || check_names(directory, why));
+            good = check_letters(world, directory, dead_lettered, why) &&
+                   (profile->patient || check_names(directory, why));
         if (!good)
             return false;
         // Closing makes the state durable.

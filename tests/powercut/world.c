@@ -65,6 +65,9 @@ static void apply_seen(struct world *w, const struct promise *p)
         *state |= REPLAYED;
     *state &= (uint8_t)~UNSURE;
     if (p->kind == PROMISE_FOUND) {
+        uint8_t *letter = &w->letter[p->lane / WEIR_SIGNALS][p->seed];
+        *letter =
+            *letter == 2 ? 1 : *letter; // of a block that is to be delivered again: forgotten, unless it was replayed
         w->acked += !w->seed[p->seed].acked;
         if (*state & GONE)
             w->evicted_again[p->lane] += world_items(p->seed);

@@ -179,7 +179,7 @@ __attribute__((unused)) static uint64_t seeds_unsure_items(const struct seeds *s
 }
 
 // With a disk that works again: what was acknowledged is there, each under one number, nothing is set aside, and the ledger adds up.
-static void seeds_verify(const char *dir, struct seeds *seeds)
+__attribute__((unused)) static void seeds_verify(const char *dir, struct seeds *seeds)
 {
     struct spool *spool = kit_open(dir, 64, NULL);
     struct spool_lane *lanes[2] = {kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW),

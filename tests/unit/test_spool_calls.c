@@ -68,7 +68,7 @@ static struct spool_lane *lane_faulty(struct spool *spool, enum weir_signal sign
 
 static void bury(struct spool *spool, struct seeds *seeds, uint64_t block)
 {
-    struct spool_dead_letter letter = {.upstream = "a", .code = "c", .message = "m", .items = 1, .block = block};
+    struct spool_dead_letter letter = {.upstream = "nobody", .code = "c", .message = "m", .items = 1, .block = block};
     struct weir_err err = {0};
     int code;
     FAULTS_IN(code = spool_dead_letter_put(spool, &letter, &err));

@@ -6,7 +6,7 @@
 #include "spool_kit.h"
 #include "spool_records.h"
 
-#define STORED   "tests/data/spool-v1" // unit tests run in the root of the sources
+#define STORED   "tests/data/spool-v" // unit tests run in the root of the sources
 #define LANE_MAX 8
 
 // --- the stored spool ---------------------------------------------------------------------------------------------------
@@ -27,17 +27,19 @@ static bool run(const char *const argv[])
     return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static void stored_extract(struct stored *s)
+static void stored_extract(struct stored *s, unsigned version)
 {
+    char path[64];
     json_error_t error;
     char *made = kit_directory();
     snprintf(s->base, sizeof(s->base), "%s", made);
     free(made);
-    bool extracted =
-        run((const char *const[]){"tar", "--zstd", "--sparse", "-xf", STORED ".tar.zst", "-C", s->base, NULL});
+    snprintf(path, sizeof(path), STORED "%u.tar.zst", version);
+    bool extracted = run((const char *const[]){"tar", "--zstd", "--sparse", "-xf", path, "-C", s->base, NULL});
     cr_assert(extracted, "tar failed (are tar and zstd installed?)");
     snprintf(s->directory, sizeof(s->directory), "%s/spool", s->base);
-    s->expected = json_load_file(STORED ".json", 0, &error);
+    snprintf(path, sizeof(path), STORED "%u.json", version);
+    s->expected = json_load_file(path, 0, &error);
     cr_assert_not_null(s->expected, "%s", error.text);
 }
 
@@ -181,10 +183,10 @@ static size_t open_lanes(struct spool *spool, const struct stored *s, struct spo
     return json_array_size(list);
 }
 
-Test(stored_spool, opens_with_the_ledgers_and_blocks_it_was_stored_with)
+static void check_opens_with_the_ledgers_and_blocks_it_was_stored_with(unsigned version)
 {
     struct stored s;
-    stored_extract(&s);
+    stored_extract(&s, version);
     struct spool_report report;
     struct spool *spool = stored_open(&s, &report);
     struct spool_lane *lanes[LANE_MAX] = {NULL};
@@ -273,10 +275,10 @@ static uint64_t items_there(const struct stored *s, const json_t *lane)
     return items;
 }
 
-Test(stored_spool, drains_to_the_last_item_and_goes_on)
+static void check_drains_to_the_last_item_and_goes_on(unsigned version)
 {
     struct stored s;
-    stored_extract(&s);
+    stored_extract(&s, version);
     struct spool *spool = stored_open(&s, NULL);
     struct spool_lane *lanes[LANE_MAX] = {NULL};
     size_t n = open_lanes(spool, &s, lanes);
@@ -286,7 +288,7 @@ Test(stored_spool, drains_to_the_last_item_and_goes_on)
         uint64_t before = kit_ledger(lanes[i]).delivered, evicted = kit_ledger(lanes[i]).evicted;
         struct drained d = drain(spool, lanes[i], signal_of(expected));
         cr_assert_eq(d.code, WEIR_E_AGAIN);
-        cr_assert_gt(d.delivered, 0);
+        cr_assert(d.delivered > 0 || number_of(expected, "pending") == 0);
         cr_assert_eq(d.delivered, items_there(&s, expected));
         cr_assert_eq(d.delivered + d.lost, number_of(expected, "pending"));
         cr_assert_eq(kit_ledger(lanes[i]).delivered, before + d.delivered);
@@ -317,7 +319,7 @@ Test(stored_spool, drains_to_the_last_item_and_goes_on)
 }
 
 // --- newer versions -----------------------------------------------------------------------------------------------------
-Test(stored_spool, of_a_newer_version_is_refused_and_not_touched)
+static void check_of_a_newer_version_is_refused_and_not_touched(unsigned version)
 {
     static const struct {
         const char *file, *magic;
@@ -331,7 +333,7 @@ Test(stored_spool, of_a_newer_version_is_refused_and_not_touched)
     };
     for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
         struct stored s;
-        stored_extract(&s);
+        stored_extract(&s, version);
         char path[700];
         snprintf(path, sizeof(path), "%s/left.tmp", s.directory);
         close(open(path, O_CREAT | O_WRONLY, 0600));
@@ -355,12 +357,12 @@ Test(stored_spool, of_a_newer_version_is_refused_and_not_touched)
 
 // Where start-up does not look: found when it is read. It is no damage: the lane comes to a stop, nothing is lost or set aside, and with
 // the version that knows the format all goes on.
-Test(stored_spool, a_newer_segment_in_the_middle_stops_the_lane_and_loses_nothing)
+static void check_a_newer_segment_in_the_middle_stops_the_lane_and_loses_nothing(unsigned version)
 {
     static const char *const magics[] = {"WSEG", "WBLK"};
     for (size_t i = 0; i < WEIR_COUNT(magics); i++) {
         struct stored s;
-        stored_extract(&s);
+        stored_extract(&s, version);
         char path[700];
         snprintf(path, sizeof(path), "%s/seg-00000000000000000040.mdb", s.directory);
         struct weir_buf was = records_read(path);
@@ -406,4 +408,30 @@ Test(stored_spool, a_newer_segment_in_the_middle_stops_the_lane_and_loses_nothin
         weir_buf_free(&after);
         stored_remove(&s);
     }
+}
+
+// --- of every version ------------------------------------------------------------------------------------------------------
+
+Test(stored_spool, opens_with_the_ledgers_and_blocks_it_was_stored_with)
+{
+    for (unsigned version = 1; version <= FORMAT_VERSION; version++)
+        check_opens_with_the_ledgers_and_blocks_it_was_stored_with(version);
+}
+
+Test(stored_spool, drains_to_the_last_item_and_goes_on)
+{
+    for (unsigned version = 1; version <= FORMAT_VERSION; version++)
+        check_drains_to_the_last_item_and_goes_on(version);
+}
+
+Test(stored_spool, of_a_newer_version_is_refused_and_not_touched)
+{
+    for (unsigned version = 1; version <= FORMAT_VERSION; version++)
+        check_of_a_newer_version_is_refused_and_not_touched(version);
+}
+
+Test(stored_spool, a_newer_segment_in_the_middle_stops_the_lane_and_loses_nothing)
+{
+    for (unsigned version = 1; version <= FORMAT_VERSION; version++)
+        check_a_newer_segment_in_the_middle_stops_the_lane_and_loses_nothing(version);
 }
