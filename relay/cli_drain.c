@@ -8,15 +8,15 @@
 #include "relay/cli_ask.h"
 #include "relay/status_print.h"
 
-#define LOOK_MS  500
-#define TELL_NS  UINT64_C(10000000000) // between lines where no terminal is
+#define LOOK_MS    500
+#define TELL_NS    UINT64_C(10000000000) // between lines where no terminal is
 #define LINE_BYTES 1000
 
 struct waiting {
     const struct cli *cli;
     struct admin_client client;
     uint64_t until_ns, told_ns;
-    bool terminal, lost; // no answer just now
+    bool terminal, lost;   // no answer just now
     char line[LINE_BYTES]; // what is left
 };
 

@@ -253,7 +253,8 @@ static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const
         return;
     }
     split->bad_end = to;
-    split->by_size = verdict->kind == VERDICT_SPLIT;
+    // RESOURCE_EXHAUSTED is what most servers say to a request above their limit, wherever that lies.
+    split->by_size = verdict->kind == VERDICT_SPLIT || verdict->throttled;
     if (split->by_size) {
         split->lesson_end = to;
         split->lesson_bytes = verdict->repeated ? 0 : bytes; // that says nothing of sizes

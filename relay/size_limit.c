@@ -19,9 +19,10 @@ void size_limit_refused(struct size_limit *limit, uint64_t bytes)
 {
     if (limit->taken >= bytes) // it took more once: no longer
         limit->taken = 0;
-    limit->refused = bytes;
-    limit->bytes = limit->taken > bytes / 2 ? limit->taken : bytes / 2;
-    if (limit->bytes == 0)
-        limit->bytes = 1;
+    if (limit->refused == 0 || bytes < limit->refused)
+        limit->refused = bytes;
+    uint64_t most = limit->taken > bytes / 2 ? limit->taken : bytes / 2;
+    if (limit->bytes == 0 || most < limit->bytes)
+        limit->bytes = most > 0 ? most : 1;
     limit->near_limit = 0;
 }

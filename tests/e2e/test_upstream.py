@@ -263,6 +263,20 @@ def test_an_upstream_with_a_smaller_limit(box, transport):
     lane = weir.check_ledger()["up0"]["logs"]
     assert lane["delivered"] == 4000 and lane["dead_lettered"] == 0, lane
     assert sink.ids("logs") == set(range(4000)) and sink.stats("logs")["max_raw_bytes"] <= 600_000
+    # What was too large once is not sent so large again.
+    learnt = weir.upstream()["lanes"]["logs"]["export_max_bytes"]
+    assert 150_000 < learnt <= 600_000
+    tries = sink.attempts(signal="logs")
+    refused = [a for a in tries if a["outcome"] not in (0, 200)]
+    assert len(refused) <= 12 + len(tries) // 32, (len(refused), len(tries))
+    # A single item that does not fit, among others that do: it alone is a dead letter, and says why.
+    box.gen(weir, signal="logs", items=100, first_id=4000, items_per_request=10)
+    box.gen(weir, signal="logs", items=1, first_id=4100, items_per_request=1, payload_bytes=1_300_000)
+    weir.wait_drained()
+    lane = weir.check_ledger()["up0"]["logs"]
+    assert (lane["delivered"], lane["dead_lettered"]) == (4100, 1), lane
+    assert weir.event("dead_letter")["code"] == {"grpc": "RESOURCE_EXHAUSTED", "http": "HTTP 413"}[transport]
+    assert weir.upstream()["lanes"]["logs"]["export_max_bytes"] >= learnt
 
 
 def test_headers_and_paths_of_exports(box):

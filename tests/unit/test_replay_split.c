@@ -29,7 +29,7 @@ static void put_item(struct weir_buf *out, enum weir_signal signal, uint64_t id,
 {
     struct weir_buf item = {0};
     uint8_t time[9] = {WIRE_TAG(1, WIRE_FIXED64)};
-    if (signal == WEIR_METRICS)
+    if (signal == WEIR_METRICS || signal == WEIR_PROFILES)
         time[0] = WIRE_TAG(3, WIRE_FIXED64);
     if (signal == WEIR_TRACES)
         time[0] = WIRE_TAG(7, WIRE_FIXED64);
@@ -37,7 +37,9 @@ static void put_item(struct weir_buf *out, enum weir_signal signal, uint64_t id,
     cr_assert(weir_buf_append(&item, time, sizeof(time)));
     char *text = calloc(1, filling + 1);
     memset(text, 'x', filling);
-    if (filling > 0) // severity_text, trace_state: a string, or for points a field that a newer OTLP may have
+    if (filling > 0 &&
+        signal !=
+            WEIR_PROFILES) // severity_text, trace_state: a string, or for points a field that a newer OTLP may have
         cr_assert(wire_put_bytes(&item, signal == WEIR_METRICS ? 99 : 3, text, filling));
     free(text);
     nest(out, signal == WEIR_METRICS ? 1 : 2, &item);
@@ -66,6 +68,11 @@ static struct weir_buf make_request(enum weir_signal signal, uint64_t id, uint64
         nest(&resource, 2, &scope);
         nest(&request, 1, &resource);
     }
+    if (signal == WEIR_PROFILES) // a dictionary with one string
+        cr_assert(wire_put_bytes(&request, 2,
+                                 "\x2a\x03"
+                                 "cpu",
+                                 5));
     return request;
 }
 
@@ -234,6 +241,29 @@ Test(replay_split, a_part_is_a_range_of_items_in_its_batch_id)
     cr_assert_eq(rig->seen_count, (int)WEIR_COUNT(ids));
     for (size_t i = 0; i < WEIR_COUNT(ids); i++)
         cr_expect_str_eq(strchr(rig->seen[i].batch, '/'), ids[i]);
+    rig_free(rig);
+}
+
+static void read_profiles(struct rig_seen *seen, struct weir_slice raw)
+{
+    static const char dictionary[] = "\x12\x05\x2a\x03"
+                                     "cpu";
+    cr_expect_not_null(memmem(raw.data, raw.len, dictionary, sizeof(dictionary) - 1), "each part has the dictionary");
+    read_items(WEIR_PROFILES, seen, raw);
+}
+
+Test(replay_split, profiles_are_split_each_part_with_the_dictionary_C7)
+{
+    random_state = seed() + 3;
+    struct replay_rig *rig = new_rig(WEIR_PROFILES, CONFIG_ORDER_RELAXED, CONFIG_PROTOCOL_GRPC);
+    rig->read = read_profiles;
+    append_block(rig, WEIR_PROFILES, 0, (uint64_t[]){60}, 1, 0);
+    append_block(rig, WEIR_PROFILES, 60, (uint64_t[]){1}, 1, 0);
+    poison_ids[37] = true;
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_PROFILES);
+    expect_all_but_poison_once(rig, WEIR_PROFILES, 61);
+    cr_expect_leq(rig->seen_count - 2, two_log2(60));
     rig_free(rig);
 }
 

@@ -13,6 +13,8 @@ Test(size_limit, lies_between_what_was_taken_and_what_was_refused)
     cr_expect_eq(limit.bytes, 0, "nothing was refused: no limit");
     size_limit_refused(&limit, 1500);
     cr_expect_eq(limit.bytes, 1000, "what was taken, when that is more than half of what was refused");
+    size_limit_refused(&limit, 4000);
+    cr_expect_eq(limit.bytes, 1000, "one that was under way meanwhile, and tells nothing new");
     size_limit_refused(&limit, 900);
     cr_expect_eq(limit.bytes, 450, "it took 1000 once, and no longer");
     size_limit_refused(&limit, 1);
