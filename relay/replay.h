@@ -2,8 +2,8 @@
 // Replay worker: the thread that empties one upstream's lanes, for as long as it takes.
 //
 // A lane takes the next blocks of its intervals, joins them up to max_request_size, sends them, and settles them by the verdict:
-// DELIVERED shrinks the interval; RETRY puts the blocks back and waits (no time limit, ever); REJECT and SPLIT of joined data try its
-// parts singly, down to the request, which alone goes to the dead letters; HOLD keeps everything and tries slowly.
+// DELIVERED shrinks the interval; RETRY puts the blocks back and waits (no time limit, ever); REJECT and SPLIT try ever
+// smaller parts, down to the item, which alone goes to the dead letters; HOLD keeps everything and tries slowly.
 // Failures to reach the upstream make all lanes wait, answers of the upstream their lane alone. After a wait one export goes first.
 #ifndef WEIR_RELAY_REPLAY_H
 #define WEIR_RELAY_REPLAY_H

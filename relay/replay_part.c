@@ -40,9 +40,9 @@ int part_block_open(struct part_block *block, const struct block_view *view, str
 {
     part_block_close(block);
     block->requests = calloc((size_t)view->requests + 1, sizeof(*block->requests));
-    int rc = block->requests == NULL ? weir_fail(err, WEIR_E_NOMEM, "out of memory") : WEIR_OK;
-    if (rc == WEIR_OK)
-        rc = block_view_decode(view, &block->raw, err);
+    if (block->requests == NULL)
+        return weir_fail(err, WEIR_E_NOMEM, "out of memory");
+    int rc = block_view_decode(view, &block->raw, err);
     if (rc == WEIR_OK)
         rc = read_table(block, view, err);
     if (rc != WEIR_OK) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the replay worker's parts share: replay.c (life, the worker's turn, what is shown), replay_take.c (which blocks are next), replay_lane.c
 // (when they are sent, what a verdict does to them), replay_export.c (one request to the upstream), replay_split.c (what was refused, part by
-// part), replay_part.c (parts of a block), replay_old.c (what is too old to be sent).
+// part), replay_halve.c (which part is next), replay_part.c (parts of a block), replay_old.c (what is too old to be sent).
 // All of it belongs to the worker's thread but for what `lock` guards.
 #ifndef WEIR_RELAY_REPLAY_PRIV_H
 #define WEIR_RELAY_REPLAY_PRIV_H
@@ -291,10 +291,22 @@ void lane_bury_old(struct export *export);
 // Takes over an export that has ended, or was not sent, with its views: what is in it goes in parts, after what the split has already.
 // `refusal`: the upstream's, NULL: it is too large.
 void split_take_over(struct export *export, const struct verdict *refusal);
-// False: nothing was sent.
+bool split_has_work(const struct replay_lane *lane);
+// Where it has work and nothing under way. False: it cannot send now.
 bool split_send_next(struct replay_lane *lane);
 void split_part_done(struct export *export, const struct verdict *verdict);
 void split_dispose(struct replay_lane *lane);
+
+// replay_halve.c ----------------------------------------------------------------------------------------------------------------
+uint64_t split_total(const struct split *split);
+size_t split_block_of(const struct split *split, uint64_t at);
+bool split_at_block_start(const struct split *split, uint64_t at);
+// Decodes the block; the one before it is forgotten. As part_block_open.
+int split_open_block(struct split *split, size_t index, struct weir_err *err);
+// Where the next part of [from, to), which is known to be bad, ends: its half, or all of it when it is not divided further.
+int split_halve(struct replay_lane *lane, uint64_t from, uint64_t to, uint64_t *out);
+// Fills the part with what goes next: blocks, or `raw`. Sets split->to.
+int split_choose(struct replay_lane *lane, struct export *part, struct weir_slice *raw);
 
 // replay_part.c -----------------------------------------------------------------------------------------------------------------
 // Decodes the block; what was open before is closed. WEIR_E_CORRUPT, WEIR_E_NOMEM.

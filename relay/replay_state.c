@@ -71,7 +71,7 @@ void replay_note_here(struct replay_lane *lane, const char *code, const char *me
 static enum replay_state lane_state(const struct replay_lane *lane, uint64_t now_ns)
 {
     const struct replay *replay = lane->replay;
-    bool work = lane->in_flight > 0 || lane->split.active || !lane->dry;
+    bool work = lane->in_flight > 0 || split_has_work(lane) || !lane->dry;
     if (replay_is_paused(replay))
         return REPLAY_PAUSED;
     if (lane->held)
