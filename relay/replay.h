@@ -66,7 +66,5 @@ void replay_stop(struct replay *replay); // after replay_ask_stop: waits until t
 void replay_free(struct replay *replay); // gives up what is still under way; nobody may wake it any more
 void replay_stats_get(struct replay *replay, struct replay_stats *out); // any thread
 const struct config_upstream *replay_upstream(const struct replay *replay);
-// The lane of that name was dropped from the spool: one that is made anew has nothing in common with it.
-void replay_forget_lane(struct spool *spool, const char *upstream, enum weir_signal signal);
 
 #endif

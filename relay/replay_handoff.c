@@ -6,6 +6,7 @@
 // copied, uses numbers again. So each process that opens the spool names the blocks it will write by a new random number, which is durable, in
 // a note of the lane, before the first of them is sent: a run of blocks. What was pending before keeps the names it had. A lane that is made anew
 // has no note and begins with a run of its own.
+// That note stays behind in a salvage: blocks that were lost, and passed over, may be back there and must not count as taken.
 // The scope is a mix of that and of how much the lane was told to replay: a replay of the past is to be sent again, though the upstream has it.
 // What is under way when somebody asks for a replay, and is not answered, may be delivered twice.
 #include "relay/replay_priv.h"
@@ -19,7 +20,7 @@
 static void note_key(const char *upstream, enum weir_signal signal, char key[SPOOL_NOTE_KEY_BYTES + 1])
 {
     // A long name is cut: then two lanes of one upstream's names may share a note, and with it the names of their runs.
-    snprintf(key, SPOOL_NOTE_KEY_BYTES + 1, "handoff/%u/%s", (unsigned)signal, upstream);
+    snprintf(key, SPOOL_NOTE_KEY_BYTES + 1, "%chandoff/%u/%s", SPOOL_NOTE_LOCAL, (unsigned)signal, upstream);
 }
 
 static void read_note(struct handoff_runs *runs, struct weir_slice note)
@@ -91,13 +92,6 @@ void handoffs_give_up(struct replay *replay, const struct weir_err *err)
     log_event(LOG_WARN, "handoff_off",
               "what is sent cannot be named durably: an upstream that is a weir may store some of it twice",
               LOG_STR("upstream", replay->upstream->name), LOG_ERR(err));
-}
-
-void replay_forget_lane(struct spool *spool, const char *upstream, enum weir_signal signal)
-{
-    char key[SPOOL_NOTE_KEY_BYTES + 1];
-    note_key(upstream, signal, key);
-    spool_note_remove(spool, key, false, NULL);
 }
 
 // --- exports ----------------------------------------------------------------------------------------------------------------

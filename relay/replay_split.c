@@ -169,9 +169,9 @@ static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const
     split->bad_end = to;
     // RESOURCE_EXHAUSTED is what most servers say to a request above their limit, wherever that lies.
     split->by_size = verdict->kind == VERDICT_SPLIT || verdict->throttled;
-    if (split->by_size) {
+    if (split->by_size && !verdict->repeated) { // a repetition says nothing of sizes
         split->lesson_end = to;
-        split->lesson_bytes = verdict->repeated ? 0 : bytes; // that says nothing of sizes
+        split->lesson_bytes = bytes;
         split->max_bytes = bytes / 2 > 0 ? bytes / 2 : 1;
     }
 }

@@ -208,7 +208,7 @@ static int write_state(struct writing *w, const struct salvage_plan *plan, const
         list[i] = &lanes[i];
     }
     for (size_t i = 0; code == WEIR_OK && i < inspect->notes_n; i++)
-        if (inspect->notes[i].damage == NULL)
+        if (inspect->notes[i].damage == NULL && inspect->notes[i].key[0] != SPOOL_NOTE_LOCAL)
             notes[record.notes_n++] = (struct state_note){inspect->notes[i].key, inspect->notes[i].value, false};
     record.notes = notes;
     if (code == WEIR_OK)

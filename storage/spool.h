@@ -186,6 +186,8 @@ int spool_lane_replay(struct spool_lane *lane, uint64_t first, uint64_t end, boo
 #define SPOOL_NOTE_VALUE_BYTES (16u * 1024u)        // 0 to so many
 #define SPOOL_NOTES_MAX        4096u                // removed ones count until their removal is durable
 #define SPOOL_NOTES_BYTES      (2u * 1024u * 1024u) // of all keys and values
+#define SPOOL_NOTE_LOCAL                                                                                               \
+    '.' // a key that begins so is of this directory alone: a salvage, which may bring back what was lost, leaves it out
 // Copies. Durable within half a second, together with all else that waits, or when it returns with `durable_now`. The same value again costs
 // nothing. Any thread. WEIR_E_INVALID: key or value too long; WEIR_E_LIMIT: too many notes, or bytes; WEIR_E_FULL: no room on the disk for
 // them (a note that does not grow always has room); WEIR_E_NOMEM: nothing was put. After WEIR_E_IO and others with `durable_now` it was

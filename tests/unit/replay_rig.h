@@ -27,7 +27,7 @@ struct rig_seen {
     size_t wire_bytes, raw_bytes;
     uint64_t ids[RIG_IDS_MAX];
     size_t id_count;
-    char batch[128];
+    char batch[128], handoff[128];
     char kept[128]; // "x-a=1 x-b=2 " of its headers x-…, in their order
     uint64_t at_ns;
     int index; // 0 for the first request of the test
@@ -38,12 +38,13 @@ struct rig_answer {
     bool retry_info;
     uint64_t retry_ms; // RetryInfo; HTTP: Retry-After, in whole seconds
     const char *message;
-    bool hold;        // no answer before rig_release
-    bool close;       // HTTP: the connection too
-    int64_t rejected; // of a partial success
-    size_t talk;      // so many bytes of body instead
-    bool gzip;        // gRPC: the message, compressed
-    size_t bomb;      // gRPC: so many bytes of message behind what it says
+    bool hold;          // no answer before rig_release
+    bool close;         // HTTP: the connection too
+    int64_t rejected;   // of a partial success
+    const char *repeat; // weir-repeat's value
+    size_t talk;        // so many bytes of body instead
+    bool gzip;          // gRPC: the message, compressed
+    size_t bomb;        // gRPC: so many bytes of message behind what it says
 };
 
 struct rig_pending {
@@ -116,7 +117,7 @@ static inline void rig_squeeze(struct weir_buf *message, size_t bomb)
 static inline void rig_say(struct replay_rig *rig, struct exchange *exchange, const struct rig_answer *answer)
 {
     char number[16], seconds[16];
-    struct exchange_header headers[4], trailer;
+    struct exchange_header headers[5], trailer;
     size_t count = 0;
     struct weir_buf body = {0}, status = {0}, details = {0};
     struct exchange_answer said = {.http_status = answer->status, .headers = headers, .close = answer->close};
@@ -153,6 +154,8 @@ static inline void rig_say(struct replay_rig *rig, struct exchange *exchange, co
         snprintf(seconds, sizeof(seconds), "%u", (unsigned)(answer->retry_ms / 1000));
         headers[count++] = (struct exchange_header){"retry-after", 11, seconds, strlen(seconds)};
     }
+    if (answer->repeat != NULL)
+        headers[count++] = (struct exchange_header){"weir-repeat", 11, answer->repeat, strlen(answer->repeat)};
     if (grpc)
         said.http_status = 200;
     said.header_count = count;
@@ -244,6 +247,7 @@ static inline void rig_end(void *ctx, struct exchange *exchange)
                    : otlp_signal_by_http_path(path + base, exchange->path.len - base, &seen.signal));
     rig_copy_header(encoding, sizeof(encoding), exchange, grpc ? "grpc-encoding" : "content-encoding");
     rig_copy_header(seen.batch, sizeof(seen.batch), exchange, "weir-batch");
+    rig_copy_header(seen.handoff, sizeof(seen.handoff), exchange, "weir-handoff");
     rig_copy_kept(seen.kept, sizeof(seen.kept), exchange);
     cr_assert(encoding_by_name(ENCODING_OF_HTTP, encoding, strlen(encoding), &seen.encoding));
     if (grpc) {

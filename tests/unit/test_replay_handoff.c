@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an export says of itself to an upstream that may be a weir: the same data the same positions, and other data never.
+#include <criterion/criterion.h>
+
+#include "relay/handoff.h"
+#include "tests/unit/replay_rig.h"
+
+TestSuite(replay_handoff, .timeout = 60);
+
+#define INSTANCE "0f8fad5b-d9cb-469f-a165-70867728950e/traces/0-0"
+
+static struct handoff handoff_of(const struct rig_seen *seen)
+{
+    struct handoff out = {0};
+    cr_assert(handoff_parse((struct weir_slice){(const uint8_t *)INSTANCE, strlen(INSTANCE)},
+                            (struct weir_slice){(const uint8_t *)seen->handoff, strlen(seen->handoff)}, WEIR_TRACES,
+                            &out),
+              "%s", seen->handoff);
+    return out;
+}
+
+static void restart(struct replay_rig *rig)
+{
+    rig_end_replay(rig);
+    spool_close(rig->spool);
+    rig_open_spool(rig);
+    rig_new_replay(rig);
+}
+
+static struct rig_answer away_until_allowed(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.status = atomic_load(&rig->limit) == 0 ? GRPC_UNAVAILABLE : 0};
+}
+
+Test(replay_handoff, a_run_keeps_its_name_and_another_process_writes_another)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    rig->decide = away_until_allowed;
+    rig_append(rig, WEIR_LOGS, 100, 1, 100);
+    rig_append(rig, WEIR_TRACES, 0, 1, 100); // blocks 1 and 3
+    rig_append(rig, WEIR_LOGS, 101, 1, 100);
+    rig_append(rig, WEIR_TRACES, 1, 1, 100);
+    rig->upstream.signals = 1u << WEIR_TRACES;
+    restart(rig);
+    rig_append(rig, WEIR_TRACES, 2, 1, 100); // block 4, of another process
+    rig_start(rig);
+    KIT_UNTIL(rig_seen_count(rig) > 2);
+    struct handoff first = handoff_of(&rig->seen[0]), again = handoff_of(&rig->seen[1]);
+    cr_expect(first.span.from.block == 0 && first.span.to.block == 4 && first.low == 0, "%s", rig->seen[0].handoff);
+    cr_expect_eq(first.scope, again.scope);
+    rig_end_replay(rig);
+    rig_new_replay(rig);
+    atomic_store(&rig->limit, 1);
+    int before = rig_seen_count(rig);
+    rig->started = false;
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_assert_eq(rig_seen_count(rig), before + 2, "runs are not joined");
+    struct handoff old = handoff_of(&rig->seen[before]), new = handoff_of(&rig->seen[before + 1]);
+    cr_expect(old.scope == first.scope && old.span.to.block == 4);
+    cr_expect(new.scope != first.scope &&new.span.from.block == 4 && new.span.to.block == 5);
+    rig_expect_each_once(rig, 3);
+    rig_free(rig);
+}
+
+Test(replay_handoff, a_replay_of_the_past_is_another_scope)
+{
+    struct replay_rig *rig =
+        rig_new_on((struct rig_spool){.keep_delivered_ns = 3600000000000ull}, (struct config_upstream){0});
+    rig_append(rig, WEIR_TRACES, 0, 1, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    for (unsigned i = 1; i <= 2; i++) {
+        struct spool_replay added = {0};
+        cr_assert_eq(spool_lane_replay(rig_stats(rig).lanes[WEIR_TRACES].lane, 0, 1, false, &added, NULL), WEIR_OK);
+        replay_look_again(atomic_load(&rig->replay));
+        KIT_UNTIL(rig_ledger(rig, WEIR_TRACES).delivered == 2 + 2 * i);
+    }
+    uint64_t scopes[] = {handoff_of(&rig->seen[0]).scope, handoff_of(&rig->seen[1]).scope,
+                         handoff_of(&rig->seen[2]).scope};
+    cr_expect(scopes[0] != scopes[1] && scopes[1] != scopes[2] && scopes[0] != scopes[2]);
+    rig_free(rig);
+}
+
+static struct rig_answer hold_the_first(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.hold = seen->ids[0] == 0};
+}
+
+// What is under way may have to go again.
+Test(replay_handoff, low_is_never_above_what_is_under_way)
+{
+    struct replay_rig *rig = rig_new(
+        (struct config_upstream){.max_request_size_bytes = 700, .order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}});
+    rig->decide = hold_the_first;
+    rig_append(rig, WEIR_LOGS, 100, 1, 100);
+    for (unsigned i = 0; i < 5; i++)
+        rig_append(rig, WEIR_TRACES, i, 1, 600);
+    rig_start(rig);
+    KIT_UNTIL(rig_ledger(rig, WEIR_TRACES).delivered == 8);
+    for (int i = 0; i < rig->seen_count; i++)
+        if (rig->seen[i].signal == WEIR_TRACES)
+            cr_expect_leq(handoff_of(&rig->seen[i]).low, 1, "%s", rig->seen[i].handoff);
+    rig_release(rig, (struct rig_answer){0});
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_append(rig, WEIR_TRACES, 5, 1, 600);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_expect_eq(handoff_of(&rig->seen[rig->seen_count - 1]).low, 6);
+    rig_free(rig);
+}
+
+// A weir that holds ids 0 to 2: it says so of all of them or of some, and takes the others.
+static struct rig_answer holds_three(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    unsigned held = 0;
+    for (size_t i = 0; i < seen->id_count; i++)
+        held += seen->ids[i] < 3;
+    if (held > 0 && held < seen->id_count)
+        return (struct rig_answer){.status = GRPC_OUT_OF_RANGE, .repeat = "part"};
+    return (struct rig_answer){.repeat = held > 0 ? "all" : NULL};
+}
+
+Test(replay_handoff, what_is_there_in_part_goes_in_parts)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_STRICT}});
+    rig->decide = holds_three;
+    rig_append(rig, WEIR_TRACES, 0, 2, 100);
+    rig_append(rig, WEIR_TRACES, 2, 2, 100);
+    for (unsigned i = 4; i < 8; i++)
+        rig_append(rig, WEIR_TRACES, i, 1, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, 8);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).delivered, 16);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).dead_lettered, 0);
+    cr_expect_leq(rig->seen_count, 9);
+    struct replay_stats stats = rig_stats(rig);
+    cr_expect_str_eq(stats.lanes[WEIR_TRACES].error_code, "", "that is no error");
+    // And no lesson about sizes.
+    rig->decide = away_until_allowed;
+    for (unsigned i = 10; i < 18; i++)
+        rig_append(rig, WEIR_TRACES, i, 1, 100);
+    atomic_store(&rig->limit, 1);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    size_t most = 0;
+    for (int i = 8; i < rig->seen_count; i++)
+        most = rig->seen[i].id_count > most ? rig->seen[i].id_count : most;
+    cr_expect_geq(most, 4);
+    rig_free(rig);
+}
