@@ -68,24 +68,34 @@ void certificate_watch_note(struct certificate_watch *watch, int code, bool chan
         log_event(LOG_INFO, "certificate_kept", "the TLS files are again as they were", LOG_STR("owner", watch->owner));
 }
 
-void certificate_watch_expiry(struct certificate_watch *watch, uint64_t now_ns, int64_t now_unix)
+enum certificate_age certificate_age(struct tls_validity validity, int64_t now_unix)
 {
-    struct tls_validity validity = watch->state.validity; // written by this thread alone
-    char until[32];
-    bool early = validity.not_before_unix > now_unix;
     int64_t warn_seconds = (validity.not_after_unix - validity.not_before_unix) / 3;
     if (warn_seconds > CERTIFICATE_WARN_SECONDS)
         warn_seconds = CERTIFICATE_WARN_SECONDS;
-    if ((validity.not_after_unix == 0 || validity.not_after_unix - now_unix > warn_seconds) && !early)
+    if (validity.not_after_unix == 0)
+        return CERTIFICATE_GOOD;
+    if (validity.not_after_unix <= now_unix)
+        return CERTIFICATE_EXPIRED;
+    if (validity.not_before_unix > now_unix)
+        return CERTIFICATE_TOO_EARLY;
+    return validity.not_after_unix - now_unix <= warn_seconds ? CERTIFICATE_EXPIRES_SOON : CERTIFICATE_GOOD;
+}
+
+void certificate_watch_expiry(struct certificate_watch *watch, uint64_t now_ns, int64_t now_unix)
+{
+    struct tls_validity validity = watch->state.validity; // written by this thread alone
+    enum certificate_age age = certificate_age(validity, now_unix);
+    char until[32];
+    if (age == CERTIFICATE_GOOD)
         return;
     if (watch->expiry_told_ns != 0 && now_ns - watch->expiry_told_ns < EXPIRY_AGAIN_NS)
         return;
     watch->expiry_told_ns = now_ns;
-    bool expired = validity.not_after_unix <= now_unix;
-    log_event(expired || early ? LOG_ERROR : LOG_WARN, "certificate_expires",
-              expired ? "the certificate has expired: peers will refuse it"
-              : early ? "the certificate is not valid yet: peers will refuse it"
-                      : "the certificate expires soon",
+    log_event(age == CERTIFICATE_EXPIRES_SOON ? LOG_WARN : LOG_ERROR, "certificate_expires",
+              age == CERTIFICATE_EXPIRED     ? "the certificate has expired: peers will refuse it"
+              : age == CERTIFICATE_TOO_EARLY ? "the certificate is not valid yet: peers will refuse it"
+                                             : "the certificate expires soon",
               LOG_STR("owner", watch->owner), LOG_STR("not_after", date_text(validity.not_after_unix, until)));
 }
 

@@ -9,8 +9,11 @@
 #include "net/tls.h"
 #include "relay/config.h"
 
-// Before it expires the log begins to say so; of a short-lived one, which is renewed day by day, in the last third of its life.
-#define CERTIFICATE_WARN_SECONDS (7 * 86400)
+// Before it expires the log, the status and check-config begin to say so; of a short-lived one, which is renewed day by day, in the last third
+// of its life.
+#define CERTIFICATE_WARN_SECONDS (14 * 86400)
+enum certificate_age { CERTIFICATE_GOOD, CERTIFICATE_EXPIRES_SOON, CERTIFICATE_EXPIRED, CERTIFICATE_TOO_EARLY };
+enum certificate_age certificate_age(struct tls_validity validity, int64_t now_unix); // GOOD too when there is none
 
 struct certificate_state {
     bool used; // there is TLS at all; else the rest is empty

@@ -26,6 +26,7 @@ static void warn(const struct cli *cli, const struct config *config)
                 "%s: receiver.keep_headers: warning: values of '%s' look like secrets; they are stored in the spool's "
                 "files as they come\n",
                 cli->input.file != NULL ? cli->input.file : "configuration", kept->items[i]);
+    config_files_warn(config, cli->input.file != NULL ? cli->input.file : "configuration", stderr);
 }
 
 int cmd_check_config(const struct cli *cli)

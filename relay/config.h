@@ -190,6 +190,8 @@ const char *config_share_format(uint32_t thousandths, char out[CONFIG_NUMBER_TEX
 
 // The effective configuration as YAML that config_load reads back to the same; values of headers that look like secrets are
 // masked, and a comment says so. False when writing failed.
+// Certificates that have expired or will soon, a line each.
+void config_files_warn(const struct config *config, const char *file, FILE *out);
 bool config_print(const struct config *config, FILE *out);
 // Every key: key<TAB>type<TAB>default<TAB>help, one a line, for scripts.
 void config_print_keys(FILE *out);

@@ -135,6 +135,8 @@ static json_t *tls_part(const struct snapshot *s, const struct certificate_state
     put_time(object, "not_before", known ? (uint64_t)tls->validity.not_before_unix * 1000000000u : 0);
     put_time(object, "not_after", known ? (uint64_t)tls->validity.not_after_unix * 1000000000u : 0);
     put_known(object, "expires_in_seconds", known, (double)tls->validity.not_after_unix - (double)s->unix_ns / 1e9);
+    enum certificate_age age = certificate_age(tls->validity, (int64_t)(s->unix_ns / 1000000000u));
+    put(object, "expires_soon", json_boolean(age == CERTIFICATE_EXPIRES_SOON || age == CERTIFICATE_EXPIRED));
     put_time(object, "loaded", tls->loaded_unix_ns);
     put_text(object, "error", tls->error[0] != '\0' ? tls->error : NULL);
     return object.json;

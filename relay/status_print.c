@@ -8,7 +8,6 @@
 #define LANE_ROW   INDENT "%-8s %-11s %13s %7s %13s %12s %7s\n"
 #define SIGNAL_ROW INDENT "%-8s %13s %15s %11s %9s %10s\n"
 #define YEAR_S     (365.0 * 86400)
-#define SOON_S     (14.0 * 86400) // before a certificate expires
 
 // --- words ------------------------------------------------------------------------------------------------------------
 
@@ -165,7 +164,7 @@ static void print_tls(const json_t *tls, const char *whose, FILE *out)
     if (json_is_number(at(tls, "expires_in_seconds"))) {
         char text[STATUS_WORD_LEN];
         status_duration_format(left < 0 ? -left : left, text);
-        const char *loud = left <= 0 ? "EXPIRED" : left < SOON_S ? "EXPIRES" : "expires";
+        const char *loud = left <= 0 ? "EXPIRED" : json_is_true(at(tls, "expires_soon")) ? "EXPIRES" : "expires";
         if (left > 0)
             fprintf(out, INDENT "%scertificate %s in %s, %s\n", whose, loud, text, TEXT(tls, "not_after"));
         else

@@ -358,3 +358,18 @@ upstreams:
             ("w.yaml:4:", "one word of printable characters"), ("w.yaml:9:", "server.key: holds no certificate"),
             ("w.yaml:8:", "/nowhere/token: No such file or directory")]):
         assert line.startswith(start) and line.endswith(end), (line, start, end)
+
+
+def test_check_config_warns_of_certificates(box, pki):
+    """It is sound all the same: the operator may mean it."""
+    pki.cert("old", san="DNS:localhost", days=-1)
+    box.file("w.yaml", f"""receiver:
+  grpc: {{tls: {{cert_file: {pki.path('old.crt')}, key_file: {pki.path('old.key')}}}}}
+  http: {{tls: {{cert_file: {pki.path('server.crt')}, key_file: {pki.path('server.key')}}}}}
+upstreams: [{{name: a, endpoint: "grpcs://localhost:4317", tls: {{cert_file: {pki.path('old.crt')}, key_file: {pki.path('old.key')}}}}}]
+""".encode())
+    out = subprocess.run([BUILD / "weir", "check-config", "--config", "w.yaml"], cwd=box.directory, capture_output=True, text=True)
+    lines = out.stderr.splitlines()
+    assert out.returncode == 0 and len(lines) == 2, out
+    assert lines[0].startswith("w.yaml: receiver.grpc.tls.cert_file: warning: the certificate has expired"), lines
+    assert lines[1].startswith("w.yaml: upstreams[].tls.cert_file: warning: the certificate has expired") and lines[1].endswith("(upstream a)")

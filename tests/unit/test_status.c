@@ -275,6 +275,29 @@ Test(status, text_is_one_line_of_json)
     weir_buf_free(&out);
 }
 
+// Two weeks before its end, or in the last third of a shorter life.
+Test(status, age_of_a_certificate)
+{
+    enum { DAY = 86400, NOW = 1000 * DAY };
+    static const struct {
+        int64_t not_before, not_after;
+        enum certificate_age age;
+    } rows[] = {
+        {0, 0, CERTIFICATE_GOOD},
+        {NOW - 300 * DAY, NOW + 15 * DAY, CERTIFICATE_GOOD},
+        {NOW - 300 * DAY, NOW + 14 * DAY, CERTIFICATE_EXPIRES_SOON},
+        {NOW - 300 * DAY, NOW + 1, CERTIFICATE_EXPIRES_SOON},
+        {NOW - 300 * DAY, NOW, CERTIFICATE_EXPIRED},
+        {NOW - 1 * DAY, NOW + 1 * DAY, CERTIFICATE_GOOD},
+        {NOW - 3 * DAY, NOW + 1 * DAY, CERTIFICATE_EXPIRES_SOON},
+        {NOW + 1, NOW + 300 * DAY, CERTIFICATE_TOO_EARLY},
+        {NOW + 1, NOW - 1, CERTIFICATE_EXPIRED},
+    };
+    for (size_t i = 0; i < WEIR_COUNT(rows); i++)
+        cr_expect_eq(certificate_age((struct tls_validity){rows[i].not_before, rows[i].not_after}, NOW), rows[i].age,
+                     "row %zu", i);
+}
+
 Test(status, time_format)
 {
     char text[STATUS_TIME_LEN];
