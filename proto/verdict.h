@@ -20,7 +20,7 @@ struct verdict {
     bool throttled; // the upstream asked for less: a delay of its own, 429, RESOURCE_EXHAUSTED
     bool passes;    // with SPLIT: may be a failure that passes, so that a single request is tried some times more (U17)
     bool unavailable;      // nobody there can take data now: another endpoint of the same upstream may
-    bool repeated;         // with SPLIT: some of it was taken before; not proto's to say
+    bool repeated;         // it was taken before, with SPLIT some of it; not proto's to say
     bool refuses_encoding; // UNIMPLEMENTED, 400 or 415 while a compression was used: try the next encoding first (U24)
     uint64_t retry_after_ms; // 0: none given
     int64_t rejected_items;  // from a partial success

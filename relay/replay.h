@@ -21,6 +21,7 @@ struct replay_lane_stats {
     enum replay_state state;
     struct spool_lane *lane;   // for spool_lane_stats_get and spool_lane_intervals
     uint64_t exports, retries; // attempts that ended, and those of them that go again
+    uint64_t repeats;          // exports that the upstream, a weir, had stored before
     uint64_t dead_letter_requests;
     uint64_t dropped_items;
     uint64_t export_max_bytes;                // raw, of one export: max_request_size, or less since more was not taken

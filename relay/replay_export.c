@@ -264,6 +264,7 @@ static void count_attempt(struct export *export, const struct verdict *verdict)
     stats->send_buckets[bucket]++;
     stats->send_seconds_sum += seconds;
     if (verdict->kind == VERDICT_DELIVERED) {
+        stats->repeats += verdict->repeated;
         stats->sent_raw_bytes += export->raw_bytes;
         stats->sent_wire_bytes += export->wire_bytes;
     }

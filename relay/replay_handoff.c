@@ -187,9 +187,11 @@ bool handoff_write(const struct export *export, char out[HANDOFF_TEXT_MAX])
 void handoff_judge(const struct client_call *call, struct verdict *verdict)
 {
     struct weir_slice repeat = client_call_header(call, HANDOFF_REPEAT_HEADER);
-    if (repeat.len != 4 || memcmp(repeat.data, "part", 4) != 0 || verdict->kind == VERDICT_DELIVERED)
+    bool delivered = verdict->kind == VERDICT_DELIVERED;
+    const char *expected = delivered ? "all" : "part";
+    if (repeat.len != strlen(expected) || memcmp(repeat.data, expected, repeat.len) != 0)
         return;
-    verdict->kind = VERDICT_SPLIT;
     verdict->repeated = true;
+    verdict->kind = delivered ? VERDICT_DELIVERED : VERDICT_SPLIT;
     verdict->passes = false;
 }

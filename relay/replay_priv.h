@@ -272,7 +272,7 @@ bool handoff_joins(const struct replay_lane *lane, uint64_t block, uint64_t othe
 void handoff_skipped(struct replay_lane *lane, uint64_t first, uint64_t end);
 // The header's value. False: there is none for this export.
 bool handoff_write(const struct export *export, char out[HANDOFF_TEXT_MAX]);
-// What a weir adds to its refusal.
+// What a weir adds to its answer.
 void handoff_judge(const struct client_call *call, struct verdict *verdict);
 
 // replay_export.c -------------------------------------------------------------------------------------------------------------

@@ -157,6 +157,8 @@ static void take_receiver(const struct relay *relay, struct snapshot *out)
     out->unwritten_bytes = atomic_load_explicit(&relay->budget.unwritten, memory_order_relaxed);
     out->promised_bytes = atomic_load_explicit(&relay->budget.promised, memory_order_relaxed);
     out->promised_max_bytes = relay->budget.max_bytes;
+    if (relay->origins != NULL)
+        origins_stats_get(relay->origins, &out->origins);
     for (size_t i = 0; i < relay->workers; i++) {
         const struct ingest_counters *counters = ingest_counters(relay->ingests[i]);
         take_received(counters, out);

@@ -77,6 +77,7 @@ struct snapshot {
     struct snapshot_received received[INGEST_TRANSPORTS][WEIR_SIGNALS];
     uint64_t refused[INGEST_TRANSPORTS][WEIR_SIGNALS + 1][REFUSALS];
     double received_items_rate, received_bytes_rate;
+    struct origins_stats origins;
 
     struct certificate_state tls[CERTIFICATE_LISTENERS];
     char token_error[256]; // of receiver.auth
