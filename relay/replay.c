@@ -42,6 +42,7 @@ static void start_exports(struct replay *replay)
     replay->turn++;
     if (replay_is_paused(replay) || !endpoint_turn(replay))
         return;
+    redrive_turn(replay, true);
     // One export of each lane in turn, so that none starves the others.
     for (bool more = true; more;) {
         more = false;
@@ -49,6 +50,7 @@ static void start_exports(struct replay *replay)
             if (lane_may_send(&replay->lanes[i], now_ns) && lane_send_next(&replay->lanes[i]))
                 more = true;
     }
+    redrive_turn(replay, false);
 }
 
 static int poll_timeout_ms(const struct replay *replay)
@@ -59,6 +61,8 @@ static int poll_timeout_ms(const struct replay *replay)
     for (int i = 0; i < WEIR_SIGNALS; i++)
         if (replay->lanes[i].buried_turn == replay->turn)
             due_ns = now_ns; // there may be more of it
+    if (backoff_waits(&replay->redrive.backoff, now_ns) && replay->redrive.backoff.until_ns < due_ns)
+        due_ns = replay->redrive.backoff.until_ns;
     for (int i = 0; i < WEIR_SIGNALS; i++)
         if (backoff_waits(&replay->lanes[i].backoff, now_ns) && replay->lanes[i].backoff.until_ns < due_ns)
             due_ns = replay->lanes[i].backoff.until_ns;
@@ -137,6 +141,13 @@ void replay_look_again(struct replay *replay)
     atomic_store(&replay->look_again, true);
     atomic_fetch_or(&replay->woken, WEIR_ALL_SIGNALS);
     wake_worker(replay);
+}
+
+void replay_redrive(struct replay *replay)
+{
+    atomic_store(&replay->redrive.news, true);
+    if (replay->started)
+        wake_worker(replay);
 }
 
 void replay_pause(struct replay *replay, bool paused)
@@ -235,6 +246,7 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
     replay->random = seed(instance, upstream->name);
     replay->stats.since_unix_ns = weir_now_unix_ns();
     replay->backlog_news = true;
+    atomic_store(&replay->redrive.news, true); // those of the run before
     pthread_mutex_init(&replay->lock, NULL);
     sem_init(&replay->ended, 0, 0);
     sem_init(&replay->release, 0, 0);
@@ -314,6 +326,7 @@ void replay_free(struct replay *replay)
         weir_buf_free(&export->kept);
         free(export);
     }
+    redrive_dispose(replay);
     replay_secrets_close(replay);
     spool_reader_free(replay->reader);
     for (int i = 0; i < ENCODINGS_SENT; i++)

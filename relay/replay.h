@@ -52,6 +52,8 @@ void replay_start(struct replay *replay); // starts its thread
 void replay_wake(struct replay *replay, unsigned signals);
 // The intervals of its lanes changed (spool_lane_replay, eviction): it looks at them when what is under way has ended. Any thread, cheap.
 void replay_look_again(struct replay *replay);
+// Dead letters of this upstream were marked to be sent again (storage/letters.h). Any thread, cheap.
+void replay_redrive(struct replay *replay);
 // Starts no further export while it is paused; what is under way ends as it does, and the lanes keep everything. Also before
 // replay_start. Any thread, cheap; lasts as long as this worker.
 void replay_pause(struct replay *replay, bool paused);

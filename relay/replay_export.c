@@ -165,7 +165,9 @@ static int build_head(struct export *export, struct weir_err *err)
     int n = snprintf(export->batch_id, sizeof(export->batch_id), "%s/%s/%" PRIu64 "-%" PRIu64, export->replay->instance,
                      weir_signal_name(export->lane->signal), export->views[0].number,
                      export->views[export->view_count > 0 ? export->view_count - 1 : 0].number);
-    if (export->item_to > 0)
+    if (export->letter)
+        snprintf(export->batch_id + n, sizeof(export->batch_id) - (size_t)n, "/letter-%" PRIu64, export->letter_item);
+    else if (export->item_to > 0)
         snprintf(export->batch_id + n, sizeof(export->batch_id) - (size_t)n, "/%" PRIu32 "-%" PRIu32, export->item_from,
                  export->item_to - 1);
     headers[count++] = (struct client_header){"weir-batch", export->batch_id};
@@ -360,10 +362,12 @@ static void on_done(struct client_call *call)
         export->lane_waits = !next_encoding(export, &verdict);
         if (!export->lane_waits)
             verdict.kind = VERDICT_RETRY;
-        else if (verdict.kind != VERDICT_DELIVERED && !verdict.repeated)
+        else if (verdict.kind != VERDICT_DELIVERED && !verdict.repeated && !export->letter)
             replay_note_refusal(lane, &verdict);
     }
-    if (export->part)
+    if (export->letter)
+        redrive_done(export, &verdict);
+    else if (export->part)
         split_part_done(export, &verdict);
     else
         lane_export_done(export, &verdict);

@@ -171,7 +171,7 @@ bool handoff_write(const struct export *export, char out[HANDOFF_TEXT_MAX])
     const struct replay_lane *lane = export->lane;
     const struct handoff_run *run = run_of(lane, export->views[0].number);
     struct spool_interval pending;
-    if (run == NULL)
+    if (run == NULL || export->letter) // it was passed long ago
         return false;
     struct handoff handoff = {.scope = mix(run->name ^ mix(lane->runs.replayed)), .span = span_of(export)};
     if (handoff.span.from.block < run->first)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the replay worker's parts share: replay.c (life, the worker's turn, what is shown), replay_take.c (which blocks are next), replay_lane.c
 // (when they are sent, what a verdict does to them), replay_export.c (one request to the upstream), replay_split.c (what was refused, part by
-// part), replay_halve.c (which part is next), replay_part.c (parts of a block), replay_old.c (what is too old to be sent).
+// part), replay_halve.c (which part is next), replay_part.c (parts of a block), replay_old.c (what is too old to be sent),
+// replay_redrive.c (dead letters that are sent again).
 // All of it belongs to the worker's thread but for what `lock` guards.
 #ifndef WEIR_RELAY_REPLAY_PRIV_H
 #define WEIR_RELAY_REPLAY_PRIV_H
@@ -18,6 +19,7 @@
 #include "relay/replay.h"
 #include "relay/size_limit.h"
 #include "relay/todo.h"
+#include "storage/letters.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -45,7 +47,9 @@ struct export
     bool taken_over;             // it has ended, and lane->split or lane->refused has it
     bool was_refused;            // kept for that, and not because it is too large
     struct verdict refusal;
-    bool too_old;    // for this upstream: goes to the dead letters
+    bool too_old; // for this upstream: goes to the dead letters
+    bool letter;  // a dead letter that is sent again
+    uint64_t letter_item;
     bool lane_waits; // a RETRY is the lane's own failure: it backs off
     struct block_view views[EXPORT_BLOCKS_MAX];
     size_t view_count;
@@ -161,6 +165,19 @@ struct replay {
     struct encoder *encoders[ENCODINGS_SENT];
     struct replay_lane lanes[WEIR_SIGNALS];
     struct export *spare;
+    struct redrive {
+        atomic_bool news;      // letters were marked
+        bool some;             // there may be marked ones
+        bool under_way;        // `letter` is
+        bool progressed;       // since the first of them was looked for
+        bool has_after;        // the next one is behind `after`
+        struct letter *letter; // taken; NULL: none
+        struct letter_id after;
+        struct weir_buf raw;
+        uint64_t look_ns, taken_ns;
+        uint32_t tries; // in a row that came to a SPLIT which may pass
+        struct backoff backoff;
+    } redrive;
     uint32_t in_flight;
     struct backoff backoff; // reaching the upstream at all
     bool failure_told;      // in the log, since it was last reached
@@ -286,6 +303,12 @@ int export_send(struct export *export, const struct weir_slice *raw, struct weir
 bool lane_too_old(const struct replay_lane *lane, const struct block_view *view);
 // Gives what the export holds to the dead letters, or puts it back for later. The export is spent.
 void lane_bury_old(struct export *export);
+
+// replay_redrive.c --------------------------------------------------------------------------------------------------------------
+// Sends the next dead letter that is marked, if it may. `first`: before the lanes, which it does only after a wait.
+void redrive_turn(struct replay *replay, bool first);
+void redrive_done(struct export *export, const struct verdict *verdict);
+void redrive_dispose(struct replay *replay);
 
 // replay_split.c ----------------------------------------------------------------------------------------------------------------
 // Takes over an export that has ended, or was not sent, with its views: what is in it goes in parts, after what the split has already.

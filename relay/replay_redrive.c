@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dead letters that a person wants sent again: one at a time, after what the lanes have to send in a turn, but before it when a letter has
+// waited for a moment, so that live data does not keep them out for ever. The mark lies in the spool: a restart goes on with what is marked.
+#include "relay/replay_priv.h"
+
+#include "relay/log.h"
+
+#define LOOK_NS    1000000000ull // between two looks that find nothing to send
+#define PATIENT_NS 1000000000ull // so long it lets the lanes go first
+
+static void let_go(struct redrive *r, bool next)
+{
+    letter_free(r->letter);
+    weir_buf_free(&r->raw);
+    r->letter = NULL;
+    r->progressed = r->progressed || next;
+    r->tries = next ? 0 : r->tries;
+}
+
+// Nothing is marked behind `after`: from the beginning again.
+static void wrap(struct replay *replay, uint64_t now_ns)
+{
+    struct redrive *r = &replay->redrive;
+    r->look_ns = r->progressed ? now_ns : now_ns + LOOK_NS;
+    r->progressed = r->has_after = false;
+    r->some = spool_letters_marked(replay->spool, replay->upstream->name) > 0;
+}
+
+// Takes the next letter. False: there is none now.
+static bool take(struct replay *replay, uint64_t now_ns)
+{
+    struct redrive *r = &replay->redrive;
+    struct weir_err err = {0};
+    if (r->letter != NULL)
+        return true;
+    if (atomic_exchange(&r->news, false)) {
+        r->some = true;
+        r->look_ns = 0;
+    }
+    if (!r->some || now_ns < r->look_ns)
+        return false;
+    struct letter_id last;
+    int rc = spool_letter_take(replay->spool, replay->upstream->name, r->has_after ? &r->after : NULL, &r->letter,
+                               &last, &err);
+    if (rc == WEIR_E_NOT_FOUND) {
+        wrap(replay, now_ns);
+    } else if (rc == WEIR_OK || rc == WEIR_E_AGAIN) {
+        r->after = last;
+        r->has_after = true;
+        r->taken_ns = now_ns;
+    } else {
+        static struct log_limit limit = LOG_LIMIT(10000);
+        log_event_limited(&limit, LOG_ERROR, "redrive_failed", "the dead letters cannot be read",
+                          LOG_STR("upstream", replay->upstream->name), LOG_ERR(&err));
+        r->look_ns = now_ns + LOOK_NS;
+    }
+    return rc == WEIR_OK;
+}
+
+static void fail_here(struct replay *replay)
+{
+    struct backoff_policy policy = replay_policy(replay);
+    backoff_fail(&replay->redrive.backoff, &policy, 0, replay_random(replay), weir_now_ns());
+}
+
+// It stays a dead letter, with that reason.
+static void refuse(struct replay *replay, const char *code, const char *message)
+{
+    struct redrive *r = &replay->redrive;
+    const struct letter_info *info = letter_info_of(r->letter);
+    char id[LETTER_ID_TEXT];
+    struct weir_err err = {0};
+    static struct log_limit limit = LOG_LIMIT(1000);
+    int rc = spool_letter_refused(replay->spool, &info->id, code, message, &err);
+    if (rc == WEIR_OK || rc == WEIR_E_NOT_FOUND || rc == WEIR_E_AGAIN) {
+        log_event_limited(&limit, LOG_WARN, "redrive_refused",
+                          "a dead letter that was sent again was refused again: it stays",
+                          LOG_STR("upstream", replay->upstream->name), LOG_STR("id", letter_id_format(&info->id, id)),
+                          LOG_STR("code", code), LOG_STR("message", message));
+    } else {
+        log_event_limited(&limit, LOG_ERROR, "redrive_failed",
+                          "the dead letters cannot be written: what was refused again is sent again",
+                          LOG_STR("upstream", replay->upstream->name), LOG_ERR(&err));
+        fail_here(replay);
+    }
+    let_go(r, true);
+}
+
+static struct export *make_export(struct replay *replay, const struct letter_info *info)
+{
+    struct export *export = export_new(&replay->lanes[info->signal]);
+    if (export == NULL)
+        return NULL;
+    export->letter = true;
+    export->letter_item = info->id.item;
+    export->items = info->items;
+    export->raw_bytes = replay->redrive.raw.len;
+    export->first = info->id.block;
+    export->end = info->id.block + 1;
+    export->oldest_received_ns = info->received_ns;
+    export->views[0] = (struct block_view){.number = info->id.block, .envelope = info->envelope}; // nothing to release
+    return export;
+}
+
+static void send_letter(struct replay *replay)
+{
+    struct redrive *r = &replay->redrive;
+    const struct letter_info *info = letter_info_of(r->letter);
+    struct weir_err err = {0};
+    r->raw.len = 0;
+    int rc = letter_decode(r->letter, &r->raw, &err);
+    struct export *export = rc == WEIR_OK ? make_export(replay, info) : NULL;
+    if (rc == WEIR_OK && export == NULL)
+        rc = weir_fail(&err, WEIR_E_NOMEM, "out of memory");
+    if (rc == WEIR_OK)
+        rc = export_send(export, &(struct weir_slice){r->raw.data, r->raw.len}, &err);
+    r->under_way = rc == WEIR_OK;
+    if (rc == WEIR_OK)
+        return;
+    if (export != NULL)
+        export_free(export);
+    if (rc != WEIR_E_NOMEM) {
+        refuse(replay, "UNREADABLE", err.text);
+        return;
+    }
+    spool_letter_back(replay->spool, &info->id);
+    let_go(r, false);
+    fail_here(replay);
+}
+
+void redrive_turn(struct replay *replay, bool first)
+{
+    struct redrive *r = &replay->redrive;
+    uint64_t now_ns = weir_now_ns();
+    if (r->under_way || backoff_waits(&r->backoff, now_ns) || !take(replay, now_ns))
+        return;
+    if (first && now_ns - r->taken_ns < PATIENT_NS)
+        return;
+    const struct letter_info *info = letter_info_of(r->letter);
+    const struct replay_lane *lane = &replay->lanes[info->signal];
+    if (lane->spool_lane == NULL) { // a signal that it does not take any more
+        refuse(replay, "NOT_TAKEN", "the upstream is not configured for this signal");
+        return;
+    }
+    if (lane_may_send(lane, now_ns))
+        send_letter(replay);
+}
+
+static void delivered(struct replay *replay, const struct letter_info *info, int64_t rejected)
+{
+    char id[LETTER_ID_TEXT];
+    struct weir_err err = {0};
+    static struct log_limit limit = LOG_LIMIT(1000);
+    int rc = spool_letter_delivered(replay->spool, &info->id, rejected > 0 ? (uint64_t)rejected : 0, &err);
+    if (rc == WEIR_OK) {
+        backoff_reset(&replay->redrive.backoff);
+        log_event_limited(&limit, LOG_INFO, "redriven", "a dead letter was delivered",
+                          LOG_STR("upstream", replay->upstream->name), LOG_STR("id", letter_id_format(&info->id, id)),
+                          LOG_U64("items", info->items));
+    } else if (rc != WEIR_E_NOT_FOUND && rc != WEIR_E_AGAIN) { // else another has taken its place meanwhile
+        log_event_limited(&limit, LOG_ERROR, "redrive_failed",
+                          "the dead letters cannot be written: what was delivered is sent again",
+                          LOG_STR("upstream", replay->upstream->name), LOG_ERR(&err));
+        fail_here(replay);
+    }
+}
+
+// Refused for now. Another letter may go before it is tried again.
+static void put_off(struct replay *replay, const struct export *export, const struct verdict *verdict)
+{
+    struct backoff_policy policy = replay_policy(replay);
+    spool_letter_back(replay->spool, &letter_info_of(replay->redrive.letter)->id);
+    let_go(&replay->redrive, false);
+    if (!export->lane_waits) { // the way there, or how it was encoded
+        replay->redrive.has_after = false;
+        return;
+    }
+    if (verdict->kind == VERDICT_HOLD)
+        policy.initial_ms = policy.max_ms;
+    backoff_fail(&replay->redrive.backoff, &policy, verdict->retry_after_ms, replay_random(replay), weir_now_ns());
+}
+
+void redrive_done(struct export *export, const struct verdict *verdict)
+{
+    struct replay *replay = export->replay;
+    struct redrive *r = &replay->redrive;
+    r->under_way = false;
+    // U17, as for an item of a lane: not without an end.
+    bool may_pass = verdict->kind == VERDICT_SPLIT && verdict->passes && ++r->tries < SPLIT_TRIES_MAX;
+    if (verdict->kind == VERDICT_DELIVERED) {
+        delivered(replay, letter_info_of(r->letter), verdict->rejected_items);
+        let_go(r, true);
+    } else if (verdict->kind == VERDICT_RETRY || verdict->kind == VERDICT_HOLD || may_pass) {
+        put_off(replay, export, verdict);
+    } else {
+        backoff_reset(&r->backoff);
+        refuse(replay, verdict->code, verdict->message);
+    }
+}
+
+void redrive_dispose(struct replay *replay)
+{
+    struct redrive *r = &replay->redrive;
+    if (r->letter != NULL)
+        spool_letter_back(replay->spool, &letter_info_of(r->letter)->id);
+    let_go(r, false);
+}

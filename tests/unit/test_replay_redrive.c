@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dead letters that are sent again: delivered, refused again, put off, across restarts of the worker.
+#include "relay/envelope.h"
+#include "storage/letters.h"
+#include "tests/unit/replay_rig.h"
+
+#define MINUTE_MS 60000u
+#define HOUR_NS   UINT64_C(3600000000000)
+
+static const struct letter_filter everything = {.signal = -1};
+
+static atomic_int status_now; // of every answer
+
+static struct rig_answer answer_now(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    (void)rig;
+    (void)seen;
+    return (struct rig_answer){.status = atomic_load(&status_now), .message = "because"};
+}
+
+// `n` requests of one id each that were too old: n letters of two items, in traces and metrics by turns.
+static struct replay_rig *with_letters(unsigned n, const char *headers)
+{
+    struct replay_rig *rig =
+        rig_new((struct config_upstream){.max_data_age_ms = MINUTE_MS, .max_request_size_bytes = 1000});
+    struct weir_slice envelope = {(const uint8_t *)headers, headers != NULL ? strlen(headers) : 0};
+    atomic_store(&status_now, 0);
+    rig->decide = answer_now;
+    rig->age_ns = HOUR_NS;
+    for (unsigned i = 0; i < n; i++)
+        rig_append_in(rig, i % 2 == 0 ? WEIR_TRACES : WEIR_METRICS, envelope, i, 1, 600);
+    rig->age_ns = 0;
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    RIG_DRAINED(rig, WEIR_METRICS);
+    cr_assert_eq(rig_seen_count(rig), 0);
+    return rig;
+}
+
+static void mark_all(struct replay_rig *rig, uint64_t expected)
+{
+    struct letters_walked walked;
+    cr_assert_eq(spool_letters_change(rig->spool, LETTERS_REDRIVE, &everything, NULL, &walked, NULL), WEIR_OK);
+    cr_assert_eq(walked.letters, expected);
+    cr_assert_eq(walked.more, false);
+    replay_redrive(atomic_load(&rig->replay));
+}
+
+static uint64_t sum_of(struct replay_rig *rig, size_t column)
+{
+    struct spool_lane_stats a = rig_ledger(rig, WEIR_TRACES), b = rig_ledger(rig, WEIR_METRICS);
+    return *(uint64_t *)((char *)&a + column) + *(uint64_t *)((char *)&b + column);
+}
+#define SUM(rig, column) sum_of(rig, offsetof(struct spool_lane_stats, column))
+
+Test(replay_redrive, delivers_exactly_what_is_marked)
+{
+    struct replay_rig *rig = with_letters(20, "\x02\x03x-t\x03one");
+    cr_expect_eq(SUM(rig, dead_lettered), 40);
+    mark_all(rig, 20);
+    KIT_UNTIL(SUM(rig, dead_lettered) == 0);
+    cr_expect_eq(SUM(rig, delivered), 40);
+    rig_expect_each_once(rig, 20);
+    pthread_mutex_lock(&rig->lock);
+    for (int i = 0; i < rig->seen_count; i++) {
+        cr_expect_str_eq(rig->seen[i].kept, "x-t=one ");
+        cr_expect_not_null(strstr(rig->seen[i].batch, "/letter-0"), "%s", rig->seen[i].batch);
+    }
+    pthread_mutex_unlock(&rig->lock);
+    struct spool_stats stats;
+    spool_stats_get(rig->spool, &stats);
+    cr_expect_eq(stats.dead_letter_requests, 0);
+    rig_append(rig, WEIR_LOGS, 400, 1, 100); // and live data goes on
+    RIG_DRAINED(rig, WEIR_LOGS);
+    rig_free(rig);
+}
+
+static void see(void *ctx, const struct letter_info *info)
+{
+    struct letter_info *out = ctx;
+    *out = *info;
+    cr_expect(info->code.len == 16 && memcmp(info->code.data, "INVALID_ARGUMENT", 16) == 0);
+    cr_expect_eq(info->redrives, 1);
+    cr_expect_not(info->redrive);
+}
+
+Test(replay_redrive, what_is_refused_again_stays_with_the_new_reason)
+{
+    struct replay_rig *rig = with_letters(5, NULL);
+    atomic_store(&status_now, 3);
+    mark_all(rig, 5);
+    KIT_UNTIL(rig_seen_count(rig) == 5 && spool_letters_marked(rig->spool, "up") == 0);
+    cr_expect_eq(SUM(rig, dead_lettered), 10);
+    cr_expect_eq(SUM(rig, delivered), 0);
+    struct letters_walked walked;
+    struct letter_info info;
+    cr_assert_eq(spool_letters_list(rig->spool, &everything, NULL, 10, see, &info, &walked, NULL), WEIR_OK);
+    cr_expect_eq(walked.letters, 5);
+    atomic_store(&status_now, 0); // mended
+    mark_all(rig, 5);
+    KIT_UNTIL(SUM(rig, dead_lettered) == 0);
+    cr_expect_eq(SUM(rig, delivered), 10);
+    rig_expect_each_once(rig, 5);
+    rig_free(rig);
+}
+
+Test(replay_redrive, what_is_put_off_goes_later_across_restarts)
+{
+    struct replay_rig *rig = with_letters(6, NULL);
+    atomic_store(&status_now, 14);
+    mark_all(rig, 6);
+    KIT_UNTIL(rig_seen_count(rig) >= 3);
+    for (unsigned i = 0; i < 3; i++) {
+        int seen = rig_seen_count(rig);
+        rig_end_replay(rig);
+        cr_expect_eq(spool_letters_marked(rig->spool, "up"), 6);
+        rig_new_replay(rig);
+        rig_start(rig);
+        KIT_UNTIL(rig_seen_count(rig) > seen);
+    }
+    cr_expect_eq(SUM(rig, dead_lettered), 12);
+    atomic_store(&status_now, 0);
+    KIT_UNTIL(SUM(rig, dead_lettered) == 0);
+    cr_expect_eq(SUM(rig, delivered), 12);
+    rig_expect_each_once(rig, 6);
+    rig_free(rig);
+}
+
+// While live data never ends, a letter gets its turn.
+Test(replay_redrive, live_data_does_not_keep_letters_out)
+{
+    struct replay_rig *rig = with_letters(1, NULL);
+    unsigned id = 1;
+    mark_all(rig, 1);
+    for (; SUM(rig, dead_lettered) > 0; id++) {
+        cr_assert_lt(id, RIG_IDS_MAX);
+        rig_append(rig, WEIR_TRACES, id, 1, 900);
+    }
+    RIG_DRAINED(rig, WEIR_TRACES);
+    rig_expect_each_once(rig, id);
+    rig_free(rig);
+}
