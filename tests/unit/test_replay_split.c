@@ -5,6 +5,7 @@
 #include "proto/otlp_split.h"
 #include "proto/walk.h"
 #include "proto/wire.h"
+#include "storage/format.h"
 #include "tests/unit/replay_rig.h"
 
 TestSuite(replay_split, .timeout = 120);
@@ -100,6 +101,19 @@ static void read_request(struct rig_seen *seen, struct weir_slice raw)
     read_items(seen->signal, seen, raw);
 }
 
+// Turns a bit in the middle of the frame, with a checksum that says that it was always so.
+static void spoil(struct weir_buf *value)
+{
+    uint8_t *body = value->data + BLOCK_HEADER_BYTES;
+    uint64_t before = format_checksum(body, value->len - BLOCK_HEADER_BYTES);
+    body[(value->len - BLOCK_HEADER_BYTES) / 2] ^= 0x10;
+    for (size_t at = 0; at + 8 <= BLOCK_HEADER_BYTES; at++)
+        if (weir_get_u64(value->data + at) == before)
+            weir_put_u64(value->data + at, format_checksum(body, value->len - BLOCK_HEADER_BYTES));
+}
+
+static bool spoil_next;
+
 static void append_block(struct replay_rig *rig, enum weir_signal signal, uint64_t id, const uint64_t *requests,
                          size_t count, size_t filling)
 {
@@ -113,6 +127,9 @@ static void append_block(struct replay_rig *rig, enum weir_signal signal, uint64
     struct block *block;
     struct kit_wait wait = KIT_WAIT;
     cr_assert_eq(block_builder_seal(builder, &block, NULL), WEIR_OK);
+    if (spoil_next)
+        spoil(&block->value);
+    spoil_next = false;
     kit_send(rig->spool, &wait, block);
     cr_assert_eq(kit_join(&wait), WEIR_OK);
     block_builder_free(builder);
@@ -413,4 +430,25 @@ Test(replay_split, a_request_above_max_request_size_is_cut)
         cr_expect_leq(rig->seen[i].raw_bytes, 4096);
     cr_expect_leq(rig->seen_count, 8);
     rig_free(rig);
+}
+
+// A block that cannot be decoded is lost and no other, wherever it lies in what is sent in parts.
+Test(replay_split, a_damaged_block_is_lost_alone)
+{
+    for (int damaged = 0; damaged < 3; damaged++) {
+        struct replay_rig *rig = rig_new((struct config_upstream){
+            .max_request_size_bytes = 1024, .compression = CONFIG_COMPRESSION_GZIP, .signals = 1u << WEIR_LOGS});
+        rig->read = read_request;
+        for (int b = 0; b < 3; b++) {
+            spoil_next = b == damaged;
+            append_block(rig, WEIR_LOGS, (uint64_t)b * 50, (uint64_t[]){20, 30}, 2, 40);
+        }
+        rig_start(rig);
+        RIG_DRAINED(rig, WEIR_LOGS);
+        for (int i = 0; i < 150; i++)
+            cr_expect_eq(rig->delivered[i], i / 50 != damaged, "item %d: %u times", i, rig->delivered[i]);
+        cr_expect_eq(rig_ledger(rig, WEIR_LOGS).delivered, 100);
+        cr_expect_eq(rig_ledger(rig, WEIR_LOGS).evicted, 50);
+        rig_free(rig);
+    }
 }
