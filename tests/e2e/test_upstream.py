@@ -56,7 +56,7 @@ def test_backoff_grows_to_its_limit(box):
 
 
 @pytest.mark.parametrize("transport,status,code", [("grpc", 12, "UNIMPLEMENTED"), ("grpc", 16, "UNAUTHENTICATED"), ("grpc", 7, "PERMISSION_DENIED"),
-                                                   ("http", 404, "HTTP 404"), ("http", 401, "HTTP 401"), ("http", 403, "HTTP 403")])
+                                                   ("http", 404, "HTTP 404"), ("http", 401, "HTTP 401"), ("http", 403, "HTTP 403"), ("http", 405, "HTTP 405")])
 def test_a_wrong_setting_holds_the_data(box, transport, status, code):
     sink = box.sink()
     sink.mode(status=status)
@@ -66,6 +66,10 @@ def test_a_wrong_setting_holds_the_data(box, transport, status, code):
     assert weir.last_error()["code"] == code
     assert weir.lane("traces")["pending"] == 10 and weir.lane("traces")["dead_lettered"] == 0
     assert weir.upstream()["lanes"]["traces"]["state"] == "held"
+    told = weir.event("export_failed")
+    assert (told["upstream"], told["signal"], told["code"]) == ("up0", "traces", code) and "person" in told["message"]
+    assert "held" in [e["to"] for e in weir.events() if e.get("event") == "upstream_state"]
+    assert len([e for e in weir.events() if e.get("event") == "export_failed"]) == 1, "told once, however long it lasts"
     assert weir.terminate() == 0  # held data survives
     sink.mode(ok=1)
     weir.start()
