@@ -5,10 +5,14 @@ WEIR_TEST_CUTS=1000 is the long form: so many answers are cut off on each transp
 
 import os
 import random
+import shutil
+import socket
+import subprocess
+import threading
 
 import pytest
 
-from weirtest import TRANSPORTS, scaled, wait_for
+from weirtest import BUILD, TRANSPORTS, scaled, wait_for
 
 CUTS = int(os.environ.get("WEIR_TEST_CUTS", "0")) or scaled(40)
 SIGNALS = ("traces", "metrics")  # relaxed and strict
@@ -55,7 +59,7 @@ class Chain:
             assert stats["items"] == items, f"{signal}: {stats['items'] - items} items came twice"
             lane = self.first.check_ledger()["second"][signal]
             assert lane["delivered"] == lane["accepted"] == items, lane
-            assert self.second.check_ledger()["sink"][signal]["delivered"] == items or True
+            assert self.second.check_ledger()["sink"][signal]["delivered"] == items
         assert self.sink.stats("metrics")["order_violations"] == 0
 
 
@@ -95,3 +99,156 @@ def test_answers_cut_off_and_both_killed(box, transport):
     chain.check()
     box.note(f"{transport}: {stats['cut_answers']} of {stats['answers']} answers cut off, {kills['first']} kills of the first weir, "
              f"{kills['second']} of the second: {sum(chain.sent.values())} items, none lost, none twice")
+
+
+class Keeper:
+    """A proxy that keeps the first request: the sender waits in vain. deliver() sends that copy, over a connection of its own."""
+
+    def __init__(self, to):
+        self.to, self.kept, self.first = to, b"", True
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _connect(self):
+        host, port = self.to.rsplit(":", 1)
+        return socket.create_connection((host, int(port)))
+
+    def _accept(self):
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            try:
+                upstream = self._connect()
+            except OSError:
+                client.close()
+                continue
+            keeps, self.first = self.first, False
+            threading.Thread(target=self._up, args=(client, upstream, keeps), daemon=True).start()
+            threading.Thread(target=self._pump, args=(upstream, client, lambda data: data), daemon=True).start()
+
+    def _pump(self, source, target, pick):
+        try:
+            while data := source.recv(65536):
+                target.sendall(pick(data))
+        except OSError:
+            pass
+        for end in (source, target):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def _up(self, client, upstream, keeps):
+        passed = 0
+
+        def pick(data):
+            nonlocal passed
+            if not keeps:
+                return data
+            self.kept += data
+            end = before_request(self.kept)
+            part, passed = self.kept[passed:end], max(end, passed)
+            return part
+
+        self._pump(client, upstream, pick)
+
+    def deliver(self, arrived):
+        """Sends what was kept, and waits until it has arrived. (It may have no answer: the sender's reset comes right behind it.)"""
+        with self._connect() as upstream:
+            upstream.sendall(self.kept)
+            wait_for(arrived, 20, "the late copy has arrived")
+
+
+def frames(data):
+    while len(data) >= 9:
+        length = int.from_bytes(data[:3], "big")
+        yield data[3], 9 + length
+        data = data[9 + length:]
+
+
+def before_request(data):
+    """How many bytes of a client come before its first request: HTTP/2's preface and settings."""
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    if not data.startswith(preface):
+        return 0
+    end = len(preface)
+    for kind, length in frames(data[end:]):
+        if kind == 1 or end + length > len(data):
+            break
+        end += length
+    return end
+
+
+def counted(weir, name):
+    text = weir.get("/metrics")[2].decode()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+
+@pytest.mark.parametrize("restarted", (False, True), ids=("", "restarted"))
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_late_copy(box, transport, restarted):
+    """A proxy keeps a request for so long that its sender gives up, sends it again joined with more, and gets on. Then the copy arrives."""
+    sink, port = box.sink(), box.port()
+    config = {"receiver": {transport: {"endpoint": port.address}}}
+    second = box.weir({"name": "sink", "endpoint": sink.url("grpc")}, name="second", config=config)
+    keeper = Keeper(second.address(transport))
+    first = box.weir({"name": "second", "endpoint": f"{'grpc' if transport == 'grpc' else 'http'}://{keeper.address}", "timeout": "1s",
+                      "retry": RETRY}, name="first")
+    box.gen(first, items=5, items_per_request=5)
+    wait_for(lambda: len(keeper.kept) > before_request(keeper.kept), 10, "the first request")
+    box.gen(first, items=95, first_id=5, items_per_request=5)
+    first.wait_drained()
+    box.gen(first, items=10, first_id=100)  # the first weir says now that it needs nothing of that any more
+    first.wait_drained()
+    second.wait_drained()
+    if restarted:
+        second.restart()
+    repeats = counted(second, "weir_receiver_repeated_requests_total")
+    keeper.deliver(lambda: counted(second, "weir_receiver_repeated_requests_total") > repeats)
+    second.wait_drained()
+    assert second.lane("traces")["accepted"] == 110 and len(sink.ids("traces")) == 110
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_replay_by_command_is_stored_again(box, transport):
+    sink = box.sink()
+    second = box.weir({"name": "sink", "endpoint": sink.url("grpc")}, name="second")
+    first = box.weir({"name": "second", "endpoint": f"{'grpc' if transport == 'grpc' else 'http'}://{second.address(transport)}"},
+                     name="first", config={"spool": {"keep_delivered": "1h"}})
+    box.gen(first, items=100, items_per_request=5)
+    for times in (2, 3):
+        first.wait_drained()
+        replay = subprocess.run([BUILD / "weir", "replay", "second", "--since", "-1h", "--admin", f"http://{first.admin}"],
+                                capture_output=True, text=True)
+        assert replay.returncode == 0, replay.stderr
+        first.wait_drained()
+        second.wait_drained()
+        assert sink.stats("traces")["items"] == 100 * times
+    assert counted(second, "weir_receiver_repeated_requests_total") == 0
+
+
+def test_a_spool_that_was_set_back(box):
+    """An old snapshot goes on differently: the numbers of its blocks are used again, for other data, which must not be taken for old."""
+    sink = box.sink()
+    second = box.weir({"name": "sink", "endpoint": sink.url("grpc")}, name="second")
+    first = box.weir({"name": "second", "endpoint": f"grpc://{second.grpc}"}, name="first")
+    box.gen(first, items=50, items_per_request=5)
+    first.wait_drained()
+    assert first.terminate() == 0
+    snapshot = box.directory / "snapshot"
+    shutil.copytree(first.spool, snapshot)
+    first.start()
+    box.gen(first, items=100, first_id=1000, items_per_request=5)
+    first.wait_drained()
+    first.kill()
+    shutil.rmtree(first.spool)
+    shutil.copytree(snapshot, first.spool)
+    first.start()
+    box.gen(first, items=100, first_id=2000, items_per_request=5)
+    first.wait_drained()
+    second.wait_drained()
+    assert sink.ids("traces") == {*range(50), *range(1000, 1100), *range(2000, 2100)}
+    assert sink.stats("traces")["items"] == 250
