@@ -22,7 +22,7 @@ ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -DH2O_USE_LIBUV=0 $(WARN) $(CFLAGS) -pthr
             $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all) \
             $(if $(findstring thread,$(SANITIZE)),-Itests/tools/tsan) -I. -I$(B)/gen $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALL_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
-LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llmdb
+LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llmdb -lm
 Q        := $(if $(filter 0,$(V)),@)
 say       = $(if $(filter 0,$(V)),@printf '  %-6s %s\n' '$(1)' '$(2)')
 

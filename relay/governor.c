@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "relay/governor_priv.h"
 
+#include <math.h>
+
 // Behind a probe the window is this part of an export, halved by each flap that counts.
 #define FIRST_SHARE 8
 #define FLAPS_MAX   3
 
-// The rate.
-#define REFUSED_LESS   0.08             // the rate falls by this part
-#define CLIMB_EXPORTS  25.0             // it is back to where it was after so many exports ...
+// Refusals while latency is above so many times the least; the window shrinks by so much then.
+#define QUEUED      1.4
+#define QUEUED_LESS 0.2
+
+// The rate, where it is refused without a sign of load before. It falls by a part, and is back after a time over its root (the fewer
+// exports, the slower it is) and some of the server's own delays; at twice that time it has doubled. Past RATE_FORGOTTEN times what was
+// refused that was something else.
+#define REFUSED_LESS   0.08
+#define CLIMB_S        52.0
+#define CLIMB_DELAYS   20.0
+#define CLIMB_MAX_S    250.0
+#define CLIMB_ABOVE    1.0
+#define RATE_FORGOTTEN 4.0
 #define FIRST_SPAN_NS  100e6            // for a first export alone
 #define SLOWEST_S      30.0             // between exports: no rate counts as less
-#define CLIMB_S        5.0              // ... and so many seconds, ...
-#define CLIMB_DELAYS   20.0             // ... and so many times the server's own delay
-#define CLIMB_ABOVE    0.1              // and at twice that time it is so much above
-#define CLIMB_MAX_S    250.0            // but no longer than this
-#define RATE_FORGOTTEN 4.0              // times what was refused: it was something else
 #define REFUSALS_MAX   5                // in a row: an outage
 #define CATCH_UP_NS    (20 * NS_PER_MS) // a late start may be made up for by so much: timers are coarse
 
@@ -31,7 +38,8 @@ void governor_init(struct governor *governor, const struct governor_policy *poli
 
 void governor_moved(struct governor *governor)
 {
-    memset(governor->least, 0, sizeof(governor->least));
+    memset(governor->sizes, 0, sizeof(governor->sizes));
+    governor->sizes_seen = 0;
     governor->latency_ns = 0;
     governor->rate_refused = 0;
     governor->refused_part = 0;
@@ -104,17 +112,15 @@ static void remember_refusal(struct governor *governor, uint64_t now_ns, const s
     bool was_used = governor->limited_ns >= now_ns - end->latency_ns;
     if (rate <= 0 || !was_used)
         rate = rate > 0 ? smaller(rate, present_rate(governor)) : present_rate(governor);
-    // Refused again at once, or most of the time: far too much was sent.
-    if (governor->refusals > 1)
+    if (governor->refusals > 1) // again at once: far too much was sent
         rate /= 4;
-    else if (governor->answers <= 1)
-        rate /= 2;
-    else if (governor->refused_part > 4 * REFUSED_LESS)
+    else if (governor->answers <= 2)
+        rate *= 0.7;
+    else if (governor->refused_part > 4 * REFUSED_LESS) // most of it
         rate *= 1 - governor->refused_part / 2;
     governor->rate_refused = larger(rate, 1 / SLOWEST_S);
     governor->refused_ns = now_ns;
-    double climb_s =
-        CLIMB_EXPORTS / governor->rate_refused + CLIMB_S + CLIMB_DELAYS * (double)end->retry_after_ms / 1e3;
+    double climb_s = CLIMB_S / sqrt(governor->rate_refused) + CLIMB_DELAYS * (double)end->retry_after_ms / 1e3;
     governor->climb_ns = smaller(climb_s, CLIMB_MAX_S) * NS_PER_S;
 }
 
@@ -219,7 +225,7 @@ static void go_down(struct governor *governor, uint64_t now_ns, bool keep)
         governor->flaps = !soon ? 0 : governor->flaps < FLAPS_MAX ? governor->flaps + 1 : FLAPS_MAX;
         if (!soon)
             backoff_reset(&governor->backoff);
-        governor->threshold_bytes = larger(governor->window_bytes / 2, governor_unit(governor) / FIRST_SHARE);
+        governor->threshold_bytes = larger(governor->window_bytes, governor_unit(governor) / FIRST_SHARE);
         double first = governor_unit(governor) / (double)(FIRST_SHARE << governor->flaps);
         governor_set_window(governor, smaller(governor->window_bytes, first));
         governor->slow_start = true;
@@ -235,6 +241,7 @@ static void come_up(struct governor *governor, uint64_t now_ns)
         governor->up_ns = now_ns;
     governor->down = governor->keep_window = false;
     governor->next_ns = now_ns + (uint64_t)(governor->latency_ns * governor->random);
+    governor->start_count = 0; // the wait was no low rate
     governor->refusals = 0;
     governor->limited_ns = now_ns;
     governor->shrunk_ns = now_ns;
@@ -245,8 +252,6 @@ static void come_up(struct governor *governor, uint64_t now_ns)
         governor->rate_refused = 0;
     if (governor->rate_refused <= 0)
         return;
-    if (now_ns > governor->refused_ns + (uint64_t)governor->climb_ns)
-        governor->refused_ns = now_ns;
     governor->next_ns = now_ns + (uint64_t)(NS_PER_S / known_rate(governor, now_ns));
 }
 
@@ -275,13 +280,19 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
             fail(governor, now_ns, end, random);
             return;
         }
-        remember_refusal(governor, now_ns, end);
         bool much = governor->slow_start || governor->refusals > 1;
-        governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - REFUSED_LESS));
+        // While latency tells how much it takes the window follows that; and slow start has to find the end of the window first.
+        if (governor->slow_start || governor->latency_ns > QUEUED * governor->least_ns) {
+            governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - QUEUED_LESS));
+        } else {
+            remember_refusal(governor, now_ns, end);
+            governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - REFUSED_LESS));
+        }
         governor->slow_start = false;
         governor->shrunk_ns = now_ns;
         governor->answers = 0;
-        governor->next_ns = now_ns + (uint64_t)(NS_PER_S / known_rate(governor, now_ns) * (0.5 + random));
+        double gap = larger(gap_ns(governor, now_ns, governor->mean_bytes), governor->latency_ns);
+        governor->next_ns = now_ns + (uint64_t)(gap * (0.5 + random));
     }
     if (end->retry_after_ms > 0) {
         go_down(governor, now_ns, true);

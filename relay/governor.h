@@ -22,7 +22,7 @@
 #define GOVERNOR_PROBE_BYTES    (64u * 1024) // a probe is not larger, where blocks allow it
 #define GOVERNOR_UNREACHABLE_MS 5000u        // attempts to connect are cheap: not further apart than this
 #define GOVERNOR_STEADY_MS      30000u // up for so long: the next failure is a new outage, not the last one's flapping
-#define GOVERNOR_SIZES          40 // classes of sizes, powers of two, whose latencies are compared with each other alone
+#define GOVERNOR_SIZES          32 // classes of sizes, powers of two, whose latencies are compared with each other alone
 #define GOVERNOR_RECENT         16 // starts from which the present rate is taken
 
 struct governor_policy {
@@ -43,7 +43,13 @@ enum governor_outcome {
 
 // The least latency of a class of sizes, and the size it was measured with; 0: none.
 struct governor_least {
-    uint64_t ns, bytes;
+    double ns;
+    uint64_t bytes;
+};
+struct governor_size {
+    struct governor_least least[2]; // of this period, and of the one before
+    double mean_ns, mean_bytes;     // smoothed; 0: none was seen
+    uint64_t seen_ns;
 };
 
 // Read what you like; only the functions below change it.
@@ -65,12 +71,13 @@ struct governor {
     bool held_up;        // the next one is such
     uint64_t shrunk_ns;  // what began before says nothing that the last shrinking has not answered
 
-    struct governor_least least[2][GOVERNOR_SIZES]; // this period's, the one's before
-    uint64_t period_ns;                             // when this period began
-    uint64_t above_ns;                              // since when all latencies are too long; 0: they are not
-    double above_window;                            // then
-    double above_excess;                            // the least of them, as a multiple of the least known
-    double latency_ns;                              // smoothed
+    struct governor_size sizes[GOVERNOR_SIZES];
+    uint32_t sizes_seen;         // a bit each
+    uint64_t period_ns;          // when this period began
+    uint64_t above_ns;           // since when all latencies are too long; 0: they are not
+    double above_window;         // then
+    double above_excess;         // the least of them, as a multiple of the least known
+    double latency_ns, least_ns; // smoothed; and so the least known
 
     double rate_refused; // exports a second at which it refused; 0: not known
     uint64_t refused_ns; // when

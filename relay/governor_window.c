@@ -2,15 +2,23 @@
 // The window and the latency that moves it.
 #include "relay/governor_priv.h"
 
+#include <math.h>
+
 // The window.
-#define WINDOW_LEAST  64                           // part of an export that the window never falls below
-#define GROW_SLOWLY   0.002                        // of an export, per export: what a window far below one grows by ...
-#define GROW          0.25                         // ... and one of an export or more, per round trip
-#define GROW_PART_MAX 0.1                          // but no window by more than this part of itself at once
-#define SHRINK        0.4                          // times the part of the latency that is too much ...
-#define SHRINK_MAX    0.3                          // ... but no more than this at once
-#define PERIOD_NS     (300 * UINT64_C(1000000000)) // the least latency is that of one to two of them
-#define SLACK_NS      20e6                         // of latency, beyond twice the least, is no sign of a queue
+#define WINDOW_LEAST  64   // part of an export that the window never falls below
+#define GROW          0.25 // of an export, in a round trip: what a window of one or more grows by
+#define GROW_SMALL    0.02 // and what much smaller ones grow by, in the same time
+#define GROW_PART_MAX 0.1  // but no window by more than this part of itself at once
+#define SHRINK        0.4  // times the part of the latency that is too much ...
+#define SHRINK_MAX    0.3  // ... but no more than this at once
+#define PERIOD_NS     (3600 * UINT64_C(1000000000)) // the least latency is that of one to two of them
+#define RECENT_NS     (30 * UINT64_C(1000000000))   // a mean latency says something of now for so long
+// So long may an export wait at the upstream: a fixed time, since all who share it wait the same, near or far; but a part of the least
+// latency where that is more. And a part more, over the root of the exports that are sent in RATE_NS: small ones gain on large ones.
+#define QUEUE_NS    50e6
+#define QUEUE_LEAST 0.5
+#define QUEUE_SMALL 0.4
+#define RATE_NS     100e6
 // For so long, and to this part, the window shrinks before that counts as in vain.
 #define IN_VAIN_NS (30 * UINT64_C(1000000000))
 #define IN_VAIN    16
@@ -31,35 +39,60 @@ static size_t size_class(uint64_t bytes)
     return class;
 }
 
-// Larger ones of a class may take longer in proportion.
-static double scaled_least_ns(const struct governor_least *least, uint64_t bytes)
-{
-    return (double)least->ns * (bytes > least->bytes ? (double)bytes / (double)least->bytes : 1);
-}
-
-// Notes the latency. Returns the least known of its like, in ns.
-static double least_latency_ns(struct governor *governor, uint64_t now_ns, uint64_t bytes, uint64_t latency_ns)
+static void note_latency(struct governor *governor, uint64_t now_ns, uint64_t bytes, double latency_ns)
 {
     if (now_ns - governor->period_ns > PERIOD_NS) {
-        memcpy(governor->least[1], governor->least[0], sizeof(governor->least[1]));
-        memset(governor->least[0], 0, sizeof(governor->least[0]));
+        for (size_t i = 0; i < GOVERNOR_SIZES; i++) {
+            governor->sizes[i].least[1] = governor->sizes[i].least[0];
+            governor->sizes[i].least[0] = (struct governor_least){0};
+        }
         governor->period_ns = now_ns;
     }
-    size_t class = size_class(bytes);
-    struct governor_least *now = &governor->least[0][class], *before = &governor->least[1][class];
-    if (now->ns == 0 || (double)latency_ns < scaled_least_ns(now, bytes))
-        *now = (struct governor_least){latency_ns, bytes};
-    double least_ns = scaled_least_ns(now, bytes);
-    return before->ns > 0 ? smaller(least_ns, scaled_least_ns(before, bytes)) : least_ns;
+    struct governor_size *size = &governor->sizes[size_class(bytes)];
+    struct governor_least *least = &size->least[0];
+    if (least->ns <= 0 || latency_ns * (double)least->bytes < least->ns * (double)bytes)
+        *least = (struct governor_least){latency_ns, bytes};
+    size->mean_ns += size->mean_ns > 0 ? (latency_ns - size->mean_ns) / 8 : latency_ns;
+    size->mean_bytes += size->mean_bytes > 0 ? ((double)bytes - size->mean_bytes) / 8 : (double)bytes;
+    size->seen_ns = now_ns;
+    governor->sizes_seen |= 1u << (size - governor->sizes);
 }
 
-// What the latency may be before it counts as a queue. Smaller windows may have more, so that those who share an upstream become equal.
+// A bound for the least of `bytes` by another measurement: a smaller export takes no longer than a larger one, which takes no longer than
+// in proportion.
+static double bound_ns(const struct governor_least *least, double bytes)
+{
+    if (least->ns <= 0)
+        return (double)INFINITY;
+    return least->ns * (bytes > (double)least->bytes ? bytes / (double)least->bytes : 1);
+}
+
+// The least known, of this size or by what others say. Smaller ones that wait longer than they once did wait in the same queue: what they
+// wait is no part of the least of the larger ones either. (Who has known the upstream under load alone learns it so.)
+static double least_latency_ns(const struct governor *governor, uint64_t now_ns, uint64_t bytes)
+{
+    const struct governor_size *own = &governor->sizes[size_class(bytes)];
+    double least_ns = own->mean_ns;
+    for (uint32_t seen = governor->sizes_seen; seen != 0; seen &= seen - 1) {
+        const struct governor_size *size = &governor->sizes[__builtin_ctz(seen)];
+        double known_ns = smaller(bound_ns(&size->least[0], (double)bytes), bound_ns(&size->least[1], (double)bytes));
+        least_ns = smaller(least_ns, known_ns);
+        if (size >= own || now_ns - size->seen_ns > RECENT_NS)
+            continue;
+        double once_ns =
+            smaller(bound_ns(&size->least[0], size->mean_bytes), bound_ns(&size->least[1], size->mean_bytes));
+        double waits_ns = size->mean_ns - once_ns;
+        if (waits_ns > 0)
+            least_ns = smaller(least_ns, larger(own->mean_ns - waits_ns, once_ns));
+    }
+    return least_ns;
+}
+
+// What the latency may be before it counts as a queue.
 static double target_ns(const struct governor *governor, double least_ns)
 {
-    double parts = 0, window = governor->window_bytes / governor_unit(governor);
-    for (; window < 1 && parts < 8; window *= 2)
-        parts++;
-    return least_ns * (2 + parts / 8) + SLACK_NS;
+    double exports = governor->window_bytes / governor_unit(governor) / governor->latency_ns * RATE_NS;
+    return least_ns + larger(QUEUE_LEAST * least_ns, QUEUE_NS) * (1 + QUEUE_SMALL / sqrt(exports));
 }
 
 // Shrinking does not help: the window is a small part of what it was, or as small as latency makes it, and all the while the latency has
@@ -76,9 +109,9 @@ static void judge_episode(struct governor *governor, uint64_t now_ns, double exc
     bool small = governor->window_bytes <= larger(least, governor->above_window / IN_VAIN);
     if (!small || now_ns - governor->above_ns < IN_VAIN_NS)
         return;
-    for (size_t i = 0; i < 2 * GOVERNOR_SIZES; i++) {
-        uint64_t *least_ns = &governor->least[i / GOVERNOR_SIZES][i % GOVERNOR_SIZES].ns;
-        *least_ns = (uint64_t)((double)*least_ns * governor->above_excess);
+    for (size_t i = 0; i < GOVERNOR_SIZES; i++) {
+        governor->sizes[i].least[0].ns *= governor->above_excess;
+        governor->sizes[i].least[1].ns *= governor->above_excess;
     }
     governor->slow_start = true;
     governor->threshold_bytes = governor->above_window;
@@ -97,11 +130,11 @@ static void shrink(struct governor *governor, uint64_t now_ns, double latency_ns
 // `room`: 0 ... 1, how far the latency is below what it may be.
 static void grow(struct governor *governor, double bytes, double room)
 {
-    double unit = governor_unit(governor), window = governor->window_bytes / unit;
-    double more = smaller(bytes, governor->window_bytes); // slow start
+    double more = smaller(bytes, governor->window_bytes); // slow start: twice a round trip
     if (!governor->slow_start) {
-        more = window >= 1 ? GROW * bytes / window : (GROW_SLOWLY + GROW * window * window) * bytes;
-        more = smaller(more, GROW_PART_MAX * governor->window_bytes) * room;
+        double window = governor->window_bytes / governor_unit(governor);
+        double grow = window < 1 ? GROW_SMALL + GROW * window * window * window * window : GROW_SMALL + GROW;
+        more *= smaller(grow / (window * window), GROW_PART_MAX) * room;
     }
     governor_set_window(governor, governor->window_bytes + more);
     if (governor->window_bytes >= governor->threshold_bytes)
@@ -111,8 +144,10 @@ static void grow(struct governor *governor, double bytes, double room)
 void governor_learn_latency(struct governor *governor, uint64_t now_ns, const struct governor_end *end)
 {
     uint64_t latency_ns = end->latency_ns > 0 ? end->latency_ns : 1, started_ns = now_ns - end->latency_ns;
-    double least_ns = least_latency_ns(governor, now_ns, end->bytes, latency_ns);
+    note_latency(governor, now_ns, end->bytes, (double)latency_ns);
+    double least_ns = least_latency_ns(governor, now_ns, end->bytes);
     double latency = (double)latency_ns, target = target_ns(governor, least_ns);
+    governor->least_ns += governor->latency_ns > 0 ? (least_ns - governor->least_ns) / 8 : least_ns;
     governor->latency_ns += governor->latency_ns > 0 ? (latency - governor->latency_ns) / 8 : latency;
     bool held_up = governor->limited_ns > 0 && governor->limited_ns >= started_ns;
     if (latency <= target)

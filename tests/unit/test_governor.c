@@ -182,9 +182,9 @@ static void assert_steady(uint64_t capacity, uint64_t retry_after_ms, uint64_t l
     rig.capacity = capacity;
     rig.retry_after_ms = retry_after_ms;
     rig.latency_ns = latency_ns;
-    rig_run(&rig, START + 60 * S);
+    rig_run(&rig, START + 120 * S);
     rig_clear(&rig);
-    rig_run(&rig, START + 360 * S);
+    rig_run(&rig, START + 420 * S);
     double used = (double)rig.delivered / (double)(capacity * 300);
     double refused = (double)rig.throttled / (double)rig.starts;
     cr_assert(used >= 0.9 && refused <= 0.05, "%lu/s, delay %lu ms, latency %lu ms: %.3f used, %.3f refused", capacity,
