@@ -104,8 +104,12 @@ static bool send_blocks(struct export *export)
 
 bool lane_send_next(struct replay_lane *lane)
 {
-    if (split_has_work(lane) && !lane->split.under_way)
-        return split_send_next(lane);
+    if (split_has_work(lane) && !lane->split.under_way) {
+        if (lane->look_again)
+            split_drop_gone(lane);
+        if (split_has_work(lane))
+            return split_send_next(lane);
+    }
     bool all_ended = lane->in_flight == 0 && !split_has_work(lane);
     if (lane->look_again && !all_ended)
         return false; // what is under way is in the spool's intervals, too

@@ -317,6 +317,8 @@ void split_take_over(struct export *export, const struct verdict *refusal);
 bool split_has_work(const struct replay_lane *lane);
 // Where it has work and nothing under way. False: it cannot send now.
 bool split_send_next(struct replay_lane *lane);
+// The lane's intervals changed: forgets blocks that were evicted since, while nothing of the split is under way.
+void split_drop_gone(struct replay_lane *lane);
 void split_part_done(struct export *export, const struct verdict *verdict);
 void split_dispose(struct replay_lane *lane);
 

@@ -44,16 +44,22 @@ static void advance(struct replay_lane *lane, uint64_t to)
         finish(lane);
 }
 
+// The block at `at` gets no further end here.
+static void pass_block(struct replay_lane *lane)
+{
+    lane->split.lesson_bytes = 0;
+    advance(lane, lane->split.starts[split_block_of(&lane->split, lane->split.at) + 1]);
+}
+
 // The block at `at` cannot be read: it is entered in the ledger, and the rest goes on behind it.
 static void lose_block(struct replay_lane *lane)
 {
     struct split *split = &lane->split;
-    size_t index = split_block_of(split, split->at);
-    uint64_t end = split->whole->views[index].number + 1;
+    uint64_t end = split->whole->views[split_block_of(split, split->at)].number + 1;
     lane_lose(lane, split->settled, end, &split->err);
     split->outcome = (struct spool_outcome){0};
     split->settled = end;
-    advance(lane, split->starts[index + 1]);
+    pass_block(lane);
 }
 
 // Memory or damage is in the way of the block at `at`.
@@ -260,6 +266,40 @@ void split_take_over(struct export *export, const struct verdict *refusal)
     export->next = NULL;
     *last = export;
     lane->refused_count++;
+}
+
+// Whether the lane has nothing of [first, end) any more.
+static bool is_gone(const struct spool_interval *intervals, size_t count, uint64_t first, uint64_t end)
+{
+    for (size_t i = 0; i < count; i++)
+        if (intervals[i].first < end && first < intervals[i].end)
+            return false;
+    return count < TODO_INTERVALS_MAX || end <= intervals[TODO_INTERVALS_MAX - 1].end;
+}
+
+void split_drop_gone(struct replay_lane *lane)
+{
+    struct spool_interval intervals[TODO_INTERVALS_MAX];
+    struct split *split = &lane->split;
+    size_t count = spool_lane_intervals(lane->spool_lane, intervals, TODO_INTERVALS_MAX);
+    if (count > TODO_INTERVALS_MAX)
+        count = TODO_INTERVALS_MAX;
+    while (split->active) {
+        uint64_t number = split->whole->views[split_block_of(split, split->at)].number;
+        if (!is_gone(intervals, count, number, number + 1))
+            break;
+        pass_block(lane); // settled all the same: letters of it count
+    }
+    for (struct export **at = &lane->refused; *at != NULL;) {
+        struct export *export = *at;
+        if (!is_gone(intervals, count, export->first, export->end)) {
+            at = &export->next;
+            continue;
+        }
+        *at = export->next;
+        lane->refused_count--;
+        export_free(export);
+    }
 }
 
 void split_dispose(struct replay_lane *lane)

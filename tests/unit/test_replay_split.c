@@ -452,3 +452,32 @@ Test(replay_split, a_damaged_block_is_lost_alone)
         rig_free(rig);
     }
 }
+
+static struct rig_answer away_after_the_first(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    if (atomic_load(&rig->limit) > 0)
+        return (struct rig_answer){.status = 0};
+    return (struct rig_answer){.status = seen->index == 0 ? GRPC_INVALID_ARGUMENT : GRPC_UNAVAILABLE};
+}
+
+// What is evicted while its parts wait for the upstream is not sent when that is back.
+Test(replay_split, what_is_evicted_meanwhile_is_not_sent)
+{
+    struct replay_rig *rig = new_rig(WEIR_LOGS, CONFIG_ORDER_STRICT, CONFIG_PROTOCOL_GRPC);
+    rig->decide = away_after_the_first;
+    for (uint64_t b = 0; b < 4; b++)
+        append_block(rig, WEIR_LOGS, b * 10, (uint64_t[]){10}, 1, 0);
+    rig_start(rig);
+    KIT_UNTIL(rig_seen_count(rig) >= 3);
+    cr_assert_eq(spool_lane_lost(rig_stats(rig).lanes[WEIR_LOGS].lane, 0, 2), 20);
+    replay_look_again(atomic_load(&rig->replay));
+    int seen = rig_seen_count(rig);
+    KIT_UNTIL(rig_seen_count(rig) >= seen + 3); // one that was under way, and what came next
+    atomic_store(&rig->limit, 1);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    for (int i = 0; i < 40; i++)
+        cr_expect_eq(rig->delivered[i], i >= 20, "item %d: %u times", i, rig->delivered[i]);
+    cr_expect_eq(rig_ledger(rig, WEIR_LOGS).delivered, 20);
+    cr_expect_eq(rig_ledger(rig, WEIR_LOGS).evicted, 20);
+    rig_free(rig);
+}
