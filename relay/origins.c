@@ -15,6 +15,7 @@
 #define NOTE_VERSION   1u
 #define POSITION_BYTES 12u
 #define NOTE_BYTES_MAX (1 + POSITION_BYTES * (1 + 2 * POSITIONS_MAX))
+#define READ_TRIES     16u  // of a segment that the disk refuses, until the reader takes it for damaged
 #define TICK_BLOCKS    256u // so many may have to be read at a start
 
 struct origin {
@@ -34,6 +35,7 @@ struct origins {
     size_t count;
     uint64_t clock;
     uint64_t until;
+    bool behind; // a note could not be put: `until` stays
     struct origins_stats stats;
 };
 
@@ -80,6 +82,7 @@ static void save(struct origins *origins, struct origin *origin)
     note_key(origin, key);
     int rc = spool_note_put(origins->spool, key, (struct weir_slice){value, (size_t)(p - value)}, false, &err);
     origin->unsaved = rc != WEIR_OK;
+    origins->behind = origins->behind || origin->unsaved;
     if (origin->unsaved)
         tell_unsaved(&err);
 }
@@ -89,7 +92,7 @@ static void save_until(struct origins *origins, uint64_t until)
 {
     uint8_t value[8];
     weir_put_u64(value, until);
-    if (until > origins->until &&
+    if (until > origins->until && !origins->behind &&
         spool_note_put(origins->spool, NOTE_UNTIL, (struct weir_slice){value, sizeof(value)}, false, NULL) == WEIR_OK)
         origins->until = until;
 }
@@ -242,13 +245,11 @@ void origins_tick(struct origins *origins)
     spool_stats_get(origins->spool,
                     &stats); // before the notes are looked at: what is below is in them, or could not be put
     pthread_mutex_lock(&origins->lock);
-    bool unsaved = false;
-    for (size_t i = 0; i < origins->count; i++) {
+    origins->behind = false;
+    for (size_t i = 0; i < origins->count; i++)
         if (origins->at[i]->unsaved)
             save(origins, origins->at[i]);
-        unsaved = unsaved || origins->at[i]->unsaved;
-    }
-    if (!unsaved && stats.next_block >= origins->until + TICK_BLOCKS)
+    if (stats.next_block >= origins->until + TICK_BLOCKS)
         save_until(origins, stats.next_block);
     pthread_mutex_unlock(&origins->lock);
 }
@@ -302,7 +303,7 @@ static int take_block(struct origins *origins, const struct block_view *view, st
     if (origin == NULL)
         return weir_fail(err, WEIR_E_NOMEM, "out of memory");
     hold(origins, origin, &handoff);
-    origin->unsaved = true;
+    origin->unsaved = origins->behind = true;
     return WEIR_OK;
 }
 
@@ -310,21 +311,31 @@ static int take_block(struct origins *origins, const struct block_view *view, st
 static int catch_up(struct origins *origins, struct spool_reader *reader, enum weir_signal signal, struct weir_err *err)
 {
     uint64_t from = origins->until, skip_to = 0;
+    unsigned tries = READ_TRIES;
+    struct weir_err why = {0};
     int rc = WEIR_OK;
     while (rc == WEIR_OK) {
         struct block_view view;
-        rc = spool_reader_next(reader, signal, from, SPOOL_END, &view, &skip_to, err);
+        rc = spool_reader_next(reader, signal, from, SPOOL_END, &view, &skip_to, &why);
         if (rc == WEIR_OK) {
             from = view.number + 1;
-            rc = take_block(origins, &view, err);
+            rc = take_block(origins, &view, &why);
             block_view_release(&view);
         } else if (rc == WEIR_E_CORRUPT &&
                    skip_to > from) { // lost here with its data: what the origin sends of it again is stored
             from = skip_to;
             rc = WEIR_OK;
+        } else if (rc == WEIR_E_IO && --tries > 0) {
+            rc = WEIR_OK;
         }
     }
-    return rc == WEIR_E_AGAIN || rc == WEIR_E_FORMAT || rc == WEIR_E_CORRUPT ? WEIR_OK : rc;
+    if (rc == WEIR_E_NOMEM)
+        return weir_fail(err, rc, "%.400s", why.text);
+    if (rc != WEIR_E_AGAIN)
+        log_event(LOG_WARN, "origins_unread",
+                  "what other weirs sent last cannot be read: what they send of it again is stored again",
+                  LOG_STR("signal", weir_signal_name(signal)), LOG_U64("from_block", from), LOG_ERR(&why));
+    return WEIR_OK;
 }
 
 int origins_open(struct spool *spool, struct origins **out, struct weir_err *err)
