@@ -66,6 +66,7 @@ int orders_drain(struct relay *relay, bool on, bool *changed, struct weir_err *e
     *changed = atomic_load(&orders->draining) != on;
     if (*changed) {
         atomic_store(&orders->since_ns, on ? weir_now_unix_ns() : 0);
+        atomic_store(&orders->synced, false);
         atomic_store(&orders->draining, on);
         log_event(LOG_WARN, on ? "draining" : "drain_cancelled",
                   on ? "weir drains, by command: it takes no data, and delivers what it has"
@@ -115,7 +116,8 @@ void orders_drain_state(struct relay *relay, struct drain_state *out)
             out->pending_items += ledger.pending;
         }
     }
-    out->drained = out->draining && !waits && out->pending_items == 0;
+    out->empty = out->draining && !waits && out->pending_items == 0;
+    out->drained = out->empty && atomic_load(&relay->orders.synced);
 }
 
 void orders_look(struct relay *relay)
@@ -124,6 +126,9 @@ void orders_look(struct relay *relay)
     struct drain_state state = {0};
     if (atomic_load(&orders->draining))
         orders_drain_state(relay, &state);
+    if (state.empty != state.drained || !state.empty)
+        atomic_store(&orders->synced, state.empty && spool_sync_state(relay->spool, NULL) == WEIR_OK);
+    state.drained = state.empty && atomic_load(&orders->synced);
     if (state.drained && !orders->told_drained)
         log_event(LOG_INFO, "drained", "weir is drained: everything that it took is delivered, and it takes no data");
     orders->told_drained = state.drained;

@@ -3,7 +3,7 @@
 // spool, so it is durable before it is acknowledged and never behind what was delivered under it.
 //
 // Draining: nothing new is taken, everything goes out. It is over ("drained") when nothing that was taken waits for an answer and the lanes
-// of all configured upstreams are empty. Lanes of removed upstreams and dead letters do not keep it from that.
+// of all configured upstreams are empty, durably. Lanes of removed upstreams and dead letters do not keep it from that.
 #ifndef WEIR_RELAY_ORDERS_H
 #define WEIR_RELAY_ORDERS_H
 
@@ -19,6 +19,7 @@ struct replay;
 struct orders {
     atomic_bool draining;          // ingest looks at it
     atomic_uint_fast64_t since_ns; // Unix ns, when the draining began; 0: not known
+    atomic_bool synced;            // all is delivered, and the state that says so is durable
     bool told_drained;             // orders_look's
 };
 
@@ -34,11 +35,12 @@ int orders_forget(struct relay *relay, const char *upstream, struct weir_err *er
 
 struct drain_state {
     bool draining, drained;
+    bool empty; // drained, but that may not be durable yet
     uint64_t since_unix_ns;
     uint64_t pending_items; // of configured upstreams
 };
 void orders_drain_state(struct relay *relay, struct drain_state *out); // any thread, cheap
-// Logs once that weir is drained. One thread, now and then.
+// Makes what was delivered durable when all is, which is then drained, and logs that once. One thread, now and then.
 void orders_look(struct relay *relay);
 
 #endif

@@ -54,8 +54,8 @@ void replay_wake(struct replay *replay, unsigned signals);
 void replay_look_again(struct replay *replay);
 // Dead letters of this upstream were marked to be sent again (storage/letters.h). Any thread, cheap.
 void replay_redrive(struct replay *replay);
-// Starts no further export while it is paused; what is under way ends as it does, and the lanes keep everything. Also before
-// replay_start. Any thread, cheap; lasts as long as this worker.
+// Starts no further export while it is paused; what is under way ends as it does, and the lanes keep everything. Before
+// replay_start by the thread that starts it, after it by any. Cheap; lasts as long as this worker.
 void replay_pause(struct replay *replay, bool paused);
 bool replay_is_paused(const struct replay *replay); // any thread
 // Looks at its token and TLS files now, not only when it is time. Any thread.

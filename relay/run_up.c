@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Up: spool (recovers) -> lanes and clients -> loops, server (binds) -> admin -> threads -> accepting.
+// Up: spool (recovers) -> lanes and clients -> loops, server (binds) -> replay workers -> admin -> threads -> accepting.
 #include "relay/run_priv.h"
 
 #include "relay/log.h"
@@ -241,6 +241,12 @@ static void *loop_thread(void *arg)
 static int start(struct run *run, struct weir_err *err)
 {
     struct relay *relay = &run->relay;
+    // Before the admin port: whoever pauses or wakes a worker meets one that has begun.
+    pthread_mutex_lock(&run->wake_lock);
+    for (size_t i = 0; i < relay->replay_count; i++)
+        replay_start(relay->replays[i]);
+    run->wake = true;
+    pthread_mutex_unlock(&run->wake_lock);
     int rc = admin_start(relay, &run->admin, err);
     if (rc != WEIR_OK)
         return rc;
@@ -250,11 +256,6 @@ static int start(struct run *run, struct weir_err *err)
             return weir_fail(err, WEIR_E_NOMEM, "cannot start a thread");
         pthread_setname_np(run->threads[run->threads_started], "ingest");
     }
-    pthread_mutex_lock(&run->wake_lock);
-    for (size_t i = 0; i < relay->replay_count; i++)
-        replay_start(relay->replays[i]);
-    run->wake = true;
-    pthread_mutex_unlock(&run->wake_lock);
     server_start(relay->server);
     const char *grpc = server_grpc_address(relay->server), *http = server_http_address(relay->server);
     const char *admin = run->admin != NULL ? admin_address(run->admin) : "off";

@@ -368,7 +368,7 @@ Test(status, phase_of_a_drain)
         snap.upstream_count = 1;
         snap.upstreams[0].replay.state = REPLAY_BACKING_OFF;
         snap.upstreams[0].backlog_items = rows[i].backlog;
-        snap.drain = (struct drain_state){true, rows[i].drained, 1, rows[i].backlog};
+        snap.drain = (struct drain_state){true, rows[i].drained, rows[i].drained, 1, rows[i].backlog};
         snapshot_conclude(&snap, rows[i].stopping);
         cr_expect_eq(snap.phase, rows[i].phase, "row %zu: %s", i, snapshot_phase_name(snap.phase));
         cr_expect(!snap.ready);

@@ -79,7 +79,7 @@ Test(status_print, retention_and_what_it_cost)
 Test(status_print, orders_orphans_and_certificates)
 {
     fixture_fill(&snap);
-    snap.drain = (struct drain_state){true, false, FIXTURE_NOW, 900};
+    snap.drain = (struct drain_state){true, false, false, FIXTURE_NOW, 900};
     snap.upstreams[0].replay.state = REPLAY_PAUSED;
     snap.upstreams[0].tls = (struct certificate_state){.used = true, .validity = {1, FIXTURE_NOW / 1000000000 + 86400}};
     snap.tls[CERTIFICATE_GRPC] =
