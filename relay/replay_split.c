@@ -148,17 +148,19 @@ static void give_up(struct replay_lane *lane, uint64_t to, const struct verdict 
     }
     split->lesson_bytes = 0; // that was why, not the size
     lane->refused_in_a_row++;
+    split->attempts = split->whole->was_refused; // so often what follows was refused so far
     split->bad_end = to;
     advance(lane, to);
 }
 
 // --- verdicts -------------------------------------------------------------------------------------------------------------
 
-// [at, to) was refused as it was, with `bytes`.
+// [at, to) was refused as it was, with `bytes`. The last try of several counts once.
 static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const struct verdict *verdict)
 {
     struct split *split = &lane->split;
     uint64_t middle;
+    split->attempts += split->tries == 0;
     if (verdict->repeated) { // it takes data: down to the single item
         split->repeated = true;
         lane->refused_in_a_row = 0;
@@ -190,6 +192,7 @@ static bool may_still_pass(struct replay_lane *lane, uint64_t to, const struct v
     if (verdict->kind != VERDICT_SPLIT || !verdict->passes || split_halve(lane, split->at, to, &middle) != WEIR_OK ||
         middle != to)
         return false;
+    split->attempts++;
     return ++split->tries < SPLIT_TRIES_MAX;
 }
 
@@ -236,7 +239,6 @@ static void start(struct replay_lane *lane, struct export *whole)
         split->starts[i + 1] = split->starts[i] + (whole->views[i].items > 0 ? whole->views[i].items : 1);
     if (!whole->was_refused)
         return;
-    split->attempts = 1;
     refused(lane, split_total(split), whole->raw_bytes, &whole->refusal);
 }
 
@@ -338,7 +340,6 @@ bool split_send_next(struct replay_lane *lane)
         rc = export_send(part, part->view_count > 0 ? NULL : &raw, &split->err);
     if (rc == WEIR_OK) {
         split->under_way = true;
-        split->attempts++;
         return true;
     }
     bool several = part->view_count > 1;
