@@ -157,6 +157,10 @@ def one_poison(backlog, sink, transport, exports, ids):
         assert extra <= 2 * math.log2(n), (signal, ids[signal], extra, n)
     assert relay.terminate() == 0
     assert letters(relay) == ({signal: [ids[signal]] for signal in SIGNALS}, len(SIGNALS))
+    kept = [json.loads(line) for line in command("spool", "list", str(relay.spool), "--dead-letters", "--json").stdout.splitlines()]
+    for letter in kept:
+        refused = [a for a in sink.attempts(signal=letter["signal"]) if a["outcome"] not in (0, 200)]
+        assert letter["attempts"] == len(refused) and letter["items"] == 1, letter
     shutil.rmtree(relay.spool)
 
 
