@@ -9,15 +9,10 @@
 #define DRAIN_KEY     "draining"
 #define PAUSED_PREFIX "paused/"
 
-// A name that is too long for a key is cut, and told from others by its hash, behind what no name may hold.
+// Names in the configuration have 64 characters at most.
 static void paused_key(const char *upstream, char key[SPOOL_NOTE_KEY_BYTES + 1])
 {
-    if ((size_t)snprintf(key, SPOOL_NOTE_KEY_BYTES + 1, PAUSED_PREFIX "%s", upstream) <= SPOOL_NOTE_KEY_BYTES)
-        return;
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (const char *c = upstream; *c != '\0'; c++)
-        hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
-    snprintf(key, SPOOL_NOTE_KEY_BYTES + 1, PAUSED_PREFIX "%.80s#%016llx", upstream, (unsigned long long)hash);
+    snprintf(key, SPOOL_NOTE_KEY_BYTES + 1, PAUSED_PREFIX "%.120s", upstream);
 }
 
 // The note holds since when. False: there is none.

@@ -4,7 +4,7 @@
 import signal
 import socket
 
-from weirtest import GRPC_PATHS, field, probe, wait_for
+from weirtest import GRPC_PATHS, field, probe, request, wait_for
 
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 SERVING, NOT_SERVING = 1, 2
@@ -110,3 +110,16 @@ def test_connections_that_reach_their_age_cost_no_request(box):
         assert result["acked_items"] == 3000 and result["uncertain_items"] == 0, result
     relay.wait_drained()
     assert sink.ids("traces") == set(range(6000)) and sink.stats("traces")["duplicates"] == 0
+
+
+def test_a_weir_that_drains_serves_nobody(box):
+    """For those who ask, and for those who watch."""
+    weir = box.weir(box.sink().url("grpc"))
+    watcher = Watcher(weir)
+    watcher.until(SERVING)
+    assert request(weir.admin, "POST", "/v1/drain")[0] == 200
+    assert check(box, weir) == NOT_SERVING == check(box, weir, "opentelemetry.proto.collector.logs.v1.LogsService")
+    watcher.until(SERVING, NOT_SERVING)
+    assert request(weir.admin, "POST", "/v1/drain", '{"cancel":true}')[0] == 200
+    watcher.until(SERVING, NOT_SERVING, SERVING)
+    assert check(box, weir) == SERVING
