@@ -24,6 +24,7 @@ static struct origins *open_origins(struct spool *spool)
 
 struct store {
     struct kit_wait wait; // first: a block's owner
+    struct spool *spool;
     struct origins *origins;
     struct origin_claim claim;
 };
@@ -31,6 +32,8 @@ struct store {
 static void on_stored(struct block *block, uint64_t number)
 {
     struct store *store = block->owner;
+    // Nobody can have read, delivered and settled it yet: whatever is noted now is durable before that is.
+    cr_assert_eq(spool_next_block(store->spool), number);
     origins_stored(store->origins, &store->claim, number);
 }
 
@@ -63,7 +66,7 @@ static enum origins_answer ask(struct origins *origins, struct handoff handoff)
 
 static void store(struct spool *spool, struct origins *origins, struct handoff handoff)
 {
-    struct store s = {.wait = KIT_WAIT, .origins = origins};
+    struct store s = {.wait = KIT_WAIT, .spool = spool, .origins = origins};
     cr_assert_eq(origins_claim(origins, &handoff, &s.claim), ORIGINS_TAKE);
     struct block *block = block_of(&handoff);
     block->stored = on_stored;
