@@ -93,8 +93,8 @@ struct split {
     uint64_t lesson_end, lesson_bytes; // refused for its size; true when all up to lesson_end is taken in parts
     uint64_t settled;                  // block numbers below it are settled
     struct spool_outcome outcome;      // of what lies between there and `at`
-    uint32_t attempts; // refusals of what [at, bad_end) lies in
-    uint32_t tries; // in a row, of the single item under way, that came to a SPLIT which may pass
+    uint32_t attempts;                 // refusals of what [at, bad_end) lies in
+    uint32_t tries;                    // in a row, of the single item under way, that came to a SPLIT which may pass
     struct part_block block;
     size_t block_index;
     struct weir_err err;
