@@ -6,6 +6,7 @@
 //   GET /healthz     200 while every ingest loop turns, else 503: restart me
 //   GET /readyz      200 while data can be taken durably, else 503 with the reason
 //   POST /v1/drain, /v1/upstreams/NAME/pause|resume|discard   orders (relay/admin_orders.h)
+//   GET /v1/deadletters, /v1/deadletters/ID; POST /v1/deadletters/redrive|purge   (relay/admin_deadletters.h)
 //   POST /v1/replay  adds stored data to an upstream's lanes once more (relay/admin_replay.h)
 #ifndef WEIR_RELAY_ADMIN_H
 #define WEIR_RELAY_ADMIN_H

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "relay/admin_answer.h"
+#include "relay/admin_deadletters.h"
 #include "relay/admin_orders.h"
 #include "relay/admin_replay.h"
 #include "relay/log.h"
@@ -229,6 +230,55 @@ static void post_discard(struct admin_view *view, h2o_req_t *req)
     post_to_upstream(view, req, admin_discard);
 }
 
+// --- dead letters -------------------------------------------------------------------------------------------------------
+
+#define DEAD_LETTERS "/v1/deadletters"
+
+static void get_dead_letters(struct admin_view *view, h2o_req_t *req)
+{
+    json_t *json = NULL;
+    struct weir_slice query = {NULL, 0};
+    if (req->query_at != SIZE_MAX)
+        query = slice_of((h2o_iovec_t){req->path.base + req->query_at + 1, req->path.len - req->query_at - 1});
+    int status = admin_deadletters_list(view->relay, query, &json);
+    answer_json(req, status, json);
+}
+
+// Its content is what users sent: for those who may change something.
+static void get_dead_letter(struct admin_view *view, h2o_req_t *req)
+{
+    char id[512] = "";
+    h2o_iovec_t path = req->path_normalized;
+    size_t len = path.len - sizeof(DEAD_LETTERS); // with the slash instead of the 0
+    if (!may_change(view, req))
+        return;
+    if (len < sizeof(id) && memchr(path.base, '\0', path.len) == NULL)
+        memcpy(id, path.base + sizeof(DEAD_LETTERS), len);
+    json_t *json = NULL;
+    struct weir_buf body = {0};
+    int status = admin_deadletters_show(view->relay, id, &body, &json);
+    if (status == 200)
+        answer_built(req, TYPE_JSON, true, &body);
+    else
+        answer_json(req, status, json);
+    if (status != 200)
+        weir_buf_free(&body);
+}
+
+static void post_redrive(struct admin_view *view, h2o_req_t *req)
+{
+    json_t *json = NULL;
+    int status = admin_deadletters_redrive(view->relay, slice_of(req->entity), &json);
+    answer_json(req, status, json);
+}
+
+static void post_purge(struct admin_view *view, h2o_req_t *req)
+{
+    json_t *json = NULL;
+    int status = admin_deadletters_purge(view->relay, slice_of(req->entity), &json);
+    answer_json(req, status, json);
+}
+
 // --- the table ----------------------------------------------------------------------------------------------------------
 
 typedef void (*route_fn)(struct admin_view *view, h2o_req_t *req);
@@ -247,6 +297,10 @@ static const struct route {
     {UPSTREAMS "*/pause", NULL, post_pause},
     {UPSTREAMS "*/resume", NULL, post_resume},
     {UPSTREAMS "*/discard", NULL, post_discard},
+    {DEAD_LETTERS, get_dead_letters, NULL},
+    {DEAD_LETTERS "/*", get_dead_letter, NULL}, // the last that matches counts
+    {DEAD_LETTERS "/redrive", NULL, post_redrive},
+    {DEAD_LETTERS "/purge", NULL, post_purge},
 };
 
 static bool matches(h2o_iovec_t path, const char *pattern)

@@ -20,7 +20,7 @@ static int run(const struct cli *cli)
 }
 
 static int help(const struct cli *cli);
-static void spool_help(FILE *out);
+static bool group_help(const char *word, FILE *out);
 
 enum {
     RUN = 1,
@@ -36,7 +36,13 @@ enum {
     DISCARD = 1024,
     CONFIG = RUN | CHECK | PRINT,
     OF_UPSTREAM = REPLAY | PAUSE | RESUME | DISCARD,
-    CHANGING = OF_UPSTREAM | DRAIN,
+    DEAD_LIST = 2048,
+    DEAD_SHOW = 4096,
+    DEAD_REDRIVE = 8192,
+    DEAD_PURGE = 16384,
+    DEAD_LETTERS = DEAD_LIST | DEAD_SHOW | DEAD_REDRIVE | DEAD_PURGE, // `weir deadletter VERB`
+    DEAD_CHANGE = DEAD_REDRIVE | DEAD_PURGE,
+    CHANGING = OF_UPSTREAM | DRAIN | DEAD_LETTERS,
     ASKING = STATUS | CHANGING // a running weir
 };
 enum { STAT = 1 << 16, LIST = 1 << 17, VERIFY = 1 << 18, SALVAGE = 1 << 19, EXPORT = 1 << 20 };
@@ -59,6 +65,11 @@ static const struct command {
     {"resume", cmd_resume, RESUME, "UPSTREAM", "let a paused upstream go on"},
     {"discard", cmd_discard, DISCARD, "UPSTREAM",
      "give up what an upstream that left the configuration was still to get"},
+    {"deadletter list", cmd_deadletter_list, DEAD_LIST, "",
+     "list what upstreams refused for good, without its content"},
+    {"deadletter show", cmd_deadletter_show, DEAD_SHOW, "ID", "print one as OTLP/JSON, with why it was refused"},
+    {"deadletter redrive", cmd_deadletter_redrive, DEAD_REDRIVE, "ID... | --all", "send dead letters again"},
+    {"deadletter purge", cmd_deadletter_purge, DEAD_PURGE, "ID... | --all", "remove dead letters for good"},
     {"spool stat", cmd_spool_stat, STAT, "DIR", "sum up a spool that no process holds: backlog, sizes, damage"},
     {"spool list", cmd_spool_list, LIST, "DIR",
      "list a spool's files and segments, or its blocks, lanes, dead letters"},
@@ -99,6 +110,7 @@ enum {
     OPT_LANE,
     OPT_WAIT,
     OPT_CANCEL,
+    OPT_ALL,
     OPT_OUTPUT = 'o',
 };
 
@@ -136,6 +148,9 @@ static const struct option_row {
     {DRAIN, {"cancel", OPT_CANCEL, NULL, 0, "take it back: weir takes data again", 0}},
     {DISCARD, {"signal", OPT_SIGNAL, "NAME", 0, "only its traces, metrics, logs or profiles", 0}},
     {DISCARD, {"yes", OPT_YES, NULL, 0, "do it; without it, say what would be given up and ask", 0}},
+    {DEAD_CHANGE, {"all", OPT_ALL, NULL, 0, "all there are, or all of --upstream and --signal", 0}},
+    {DEAD_LIST | DEAD_CHANGE, {"upstream", OPT_LANE, "NAME", 0, "only those of that upstream", 0}},
+    {DEAD_LIST | DEAD_CHANGE, {"signal", OPT_SIGNAL, "NAME", 0, "only traces, metrics, logs or profiles", 0}},
     {CHANGING, {"token-file", OPT_TOKEN_FILE, "FILE", 0, "holds the token of the running weir's admin.token_file", 0}},
     {STAT | SALVAGE, {"json", OPT_JSON, NULL, 0, "print one JSON document", 0}},
     {SALVAGE, {"to", OPT_TO, "NEWDIR", 0, "write there: a directory that is empty or does not exist yet", 0}},
@@ -180,6 +195,8 @@ static void take_argument(struct argp_state *state, const char *arg)
         cli->topic = arg;
     else if (parsing->command->bit & OF_UPSTREAM && cli->upstream == NULL)
         cli->upstream = arg;
+    else if (parsing->command->bit & (DEAD_SHOW | DEAD_CHANGE) && cli->id_count < WEIR_COUNT(cli->ids))
+        cli->ids[cli->id_count++] = arg;
     else if (cli->show_blocks && cli->blocks == NULL && cli_blocks_parse(arg, &first, &end, NULL) == WEIR_OK)
         cli->blocks = arg;
     else if (parsing->command->bit & SPOOL && cli->directory == NULL)
@@ -221,6 +238,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         {OPT_OUTPUT, &cli->output, NULL},
         {OPT_WAIT, &cli->wait, NULL},
         {OPT_CANCEL, NULL, &cli->cancel},
+        {OPT_ALL, NULL, &cli->all},
     };
     for (size_t i = 0; i < WEIR_COUNT(simple); i++) {
         if (simple[i].key != key)
@@ -285,10 +303,8 @@ static int help(const struct cli *cli)
         cli_spool_findings_help(stdout);
         return CLI_DONE;
     }
-    if (cli->topic != NULL && strcmp(cli->topic, "spool") == 0) {
-        spool_help(stdout);
+    if (cli->topic != NULL && group_help(cli->topic, stdout))
         return CLI_DONE;
-    }
     for (size_t i = 0; i < WEIR_COUNT(commands) && cli->topic != NULL; i++) {
         char name[64], option[] = "--help", *argv[] = {name, option, NULL};
         struct cli unused = {0};
@@ -304,7 +320,7 @@ static int help(const struct cli *cli)
     fputs("weir: a durable store-and-forward relay for OpenTelemetry.\n\nusage: weir [COMMAND] [OPTION...]\n\n",
           stdout);
     for (size_t i = 0; i < WEIR_COUNT(commands); i++)
-        printf("  %-14s %s\n", commands[i].name, commands[i].doc);
+        printf("  %-18s %s\n", commands[i].name, commands[i].doc);
     fputs("\n`weir help COMMAND` lists a command's options. The shortest start: weir run --upstream "
           "http://collector:4317\n"
           "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not finished in time, 4 the spool is held by "
@@ -319,7 +335,7 @@ static const struct command *command_find(const char *name)
     for (size_t i = 0; i < WEIR_COUNT(commands); i++) {
         if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
-        names[i] = commands[i].bit & SPOOL ? "spool" : commands[i].name;
+        names[i] = commands[i].bit & SPOOL ? "spool" : commands[i].bit & DEAD_LETTERS ? "deadletter" : commands[i].name;
     }
     const char *nearest = config_nearest(name, names, WEIR_COUNT(names));
     if (nearest != NULL)
@@ -329,45 +345,66 @@ static const struct command *command_find(const char *name)
     return NULL;
 }
 
-#define SPOOL_WORD "spool "
+// Commands of two words.
+static const struct group {
+    const char *word;
+    int bits;
+    const char *intro, *end;
+} groups[] = {
+    {"spool", SPOOL,
+     "usage: weir spool VERB DIR [OPTION...]\n\nLooks into the directory of a spool that no process holds.\n\n",
+     "Exit codes: 0 done or sound, 1 failed or damaged, 2 usage or no spool, 4 the spool is held by another "
+     "process.\n"},
+    {"deadletter", DEAD_LETTERS,
+     "usage: weir deadletter VERB [OPTION...]\n\nWhat upstreams of a running weir refused for good.\n\n",
+     "Exit codes: 0 done, 1 failed, or not for all, 2 usage.\n"},
+};
 
-static void spool_help(FILE *out)
+static const struct group *group_find(const char *word)
 {
-    fputs("usage: weir spool VERB DIR [OPTION...]\n\nLooks into the directory of a spool that no process holds.\n\n",
-          out);
+    for (size_t i = 0; i < WEIR_COUNT(groups); i++)
+        if (strcmp(groups[i].word, word) == 0)
+            return &groups[i];
+    return NULL;
+}
+
+static bool group_help(const char *word, FILE *out)
+{
+    const struct group *group = group_find(word);
+    if (group == NULL)
+        return false;
+    fputs(group->intro, out);
     for (size_t i = 0; i < WEIR_COUNT(commands); i++)
-        if (commands[i].bit & SPOOL)
-            fprintf(out, "  %-10s %s\n", commands[i].name + strlen(SPOOL_WORD), commands[i].doc);
-    fputs("\n`weir spool VERB --help` lists a verb's options.\n"
-          "Exit codes: 0 done or sound, 1 failed or damaged, 2 usage or no spool, 4 the spool is held by another "
-          "process.\n",
-          out);
+        if (commands[i].bit & group->bits)
+            fprintf(out, "  %-10s %s\n", commands[i].name + strlen(word) + 1, commands[i].doc);
+    fprintf(out, "\n`weir %s VERB --help` lists a verb's options.\n%s", word, group->end);
+    return true;
 }
 
 // `weir spool VERB`: two words are the command. NULL: it was help (*code 0) or wrong.
-static const struct command *spool_command(const char *verb, int *code)
+static const struct command *group_command(const struct group *group, const char *verb, int *code)
 {
-    const char *names[WEIR_COUNT(commands)];
+    const char *names[WEIR_COUNT(commands)], *word = group->word;
     size_t n = 0;
     *code = CLI_USAGE;
     if (verb == NULL || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0 || strcmp(verb, "-?") == 0 ||
         strcmp(verb, "help") == 0) {
         *code = verb == NULL ? CLI_USAGE : CLI_DONE;
-        spool_help(verb == NULL ? stderr : stdout);
+        group_help(word, verb == NULL ? stderr : stdout);
         return NULL;
     }
     for (size_t i = 0; i < WEIR_COUNT(commands); i++) {
-        if (!(commands[i].bit & SPOOL))
+        if (!(commands[i].bit & group->bits))
             continue;
-        names[n] = commands[i].name + strlen(SPOOL_WORD);
+        names[n] = commands[i].name + strlen(word) + 1;
         if (strcmp(names[n++], verb) == 0)
             return &commands[i];
     }
     const char *nearest = config_nearest(verb, names, n);
     if (nearest != NULL)
-        fprintf(stderr, "weir: unknown command 'spool %s' (did you mean 'spool %s'?)\n", verb, nearest);
+        fprintf(stderr, "weir: unknown command '%s %s' (did you mean '%s %s'?)\n", word, verb, word, nearest);
     else
-        fprintf(stderr, "weir: unknown command 'spool %s': `weir spool --help` lists all\n", verb);
+        fprintf(stderr, "weir: unknown command '%s %s': `weir %s --help` lists all\n", word, verb, word);
     return NULL;
 }
 
@@ -380,9 +417,10 @@ int cli_main(int argc, char **argv)
         return help(&cli);
     if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
         return cmd_version(&cli);
-    if (argc > 1 && strcmp(argv[1], "spool") == 0) {
+    const struct group *group = argc > 1 ? group_find(argv[1]) : NULL;
+    if (group != NULL) {
         int code;
-        command = spool_command(argc > 2 ? argv[2] : NULL, &code);
+        command = group_command(group, argc > 2 ? argv[2] : NULL, &code);
         if (command == NULL)
             return code;
         argc -= 2;

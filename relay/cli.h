@@ -15,6 +15,7 @@ enum cli_exit {
 };
 
 #define CLI_MAX_SETS   256
+#define CLI_MAX_IDS    4096
 #define CLI_DRAIN_WAIT "5m"
 
 // What was on the command line. Strings belong to argv.
@@ -35,7 +36,10 @@ struct cli {
     bool show_blocks, show_lanes, show_dead_letters; // spool list, export: --blocks, --lanes, --dead-letters
     const char *to;                                  // spool salvage: --to
     bool yes;                                        // spool salvage, discard: --yes
-    const char *topic;                               // help: what about, or NULL
+    const char *ids[CLI_MAX_IDS];                    // deadletter show, redrive, purge: ID…
+    size_t id_count;
+    bool all;          // the same: --all
+    const char *topic; // help: what about, or NULL
     const char *upstreams[CONFIG_MAX_UPSTREAMS];
     const char *sets[CLI_MAX_SETS];
 };
@@ -55,7 +59,11 @@ int cmd_replay(const struct cli *cli); // uses upstream … dry_run, admin_url, 
 int cmd_drain(const struct cli *cli);  // uses wait, cancel, admin_url, json
 int cmd_pause(const struct cli *cli);  // uses upstream, admin_url, json
 int cmd_resume(const struct cli *cli);
-int cmd_discard(const struct cli *cli); // uses upstream, signal, yes, admin_url, json
+int cmd_discard(const struct cli *cli);         // uses upstream, signal, yes, admin_url, json
+int cmd_deadletter_list(const struct cli *cli); // these use upstream, signal, ids, all, admin_url, json
+int cmd_deadletter_show(const struct cli *cli);
+int cmd_deadletter_redrive(const struct cli *cli);
+int cmd_deadletter_purge(const struct cli *cli);
 int cmd_version(const struct cli *cli);
 
 #endif

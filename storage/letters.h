@@ -37,8 +37,10 @@ struct letter_info {
 };
 
 struct letter_filter {
-    const char *upstream; // NULL: of all
-    int signal;           // -1: of all
+    const char *upstream;         // NULL: of all
+    int signal;                   // -1: of all
+    const char *const *upstreams; // with `upstream` NULL: of these alone; NULL: of all
+    size_t upstreams_n;
 };
 
 // What a call that goes through the letters came to: the next one begins behind `last`, if there is more.

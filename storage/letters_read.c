@@ -52,9 +52,18 @@ static int seek(struct letters_read *read, const struct letter_id *after, MDB_va
     return same ? mdb_cursor_get(read->cursor, k, v, MDB_NEXT) : rc;
 }
 
+static bool is_among(const char *name, const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return names == NULL;
+}
+
 static bool matches(const struct letter_filter *filter, const struct letter_id *id, enum weir_signal signal)
 {
-    return (filter->upstream == NULL || strcmp(filter->upstream, id->upstream) == 0) &&
+    return is_among(id->upstream, filter->upstreams, filter->upstreams_n) &&
+           (filter->upstream == NULL || strcmp(filter->upstream, id->upstream) == 0) &&
            (filter->signal < 0 || (int)signal == filter->signal);
 }
 

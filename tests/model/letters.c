@@ -138,7 +138,7 @@ bool rig_free_letters(struct rig *rig, uint64_t *requests, uint64_t *items)
 {
     *requests = *items = 0;
     for (unsigned i = 0; i < MODEL_UPSTREAMS; i++) {
-        const struct letter_filter filter = {free_names[i], -1};
+        const struct letter_filter filter = {.upstream = free_names[i], .signal = -1};
         struct letters_walked walked;
         if (spool_letters_list(rig->spool, &filter, NULL, MODEL_BLOCKS, count_items, items, &walked, NULL) != WEIR_OK)
             return false;
@@ -151,7 +151,7 @@ bool rig_free_letters(struct rig *rig, uint64_t *requests, uint64_t *items)
 void rig_compare_letters(struct rig *rig)
 {
     for (unsigned i = 0; i < MODEL_LANES; i++) {
-        const struct letter_filter filter = {rig_upstreams[i / WEIR_SIGNALS], (int)model_signal(i)};
+        const struct letter_filter filter = {.upstream = rig_upstreams[i / WEIR_SIGNALS], .signal = (int)model_signal(i)};
         struct letters_walked walked;
         uint64_t items = 0;
         if (rig->lanes[i] == NULL || rig->faults)

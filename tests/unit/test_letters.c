@@ -117,7 +117,7 @@ Test(letters, one_is_listed_and_read)
     letter_free(letter);
     id = letters_id(3, 1, "a");
     cr_expect_eq(spool_letter_get(home.spool, &id, &letter, NULL), WEIR_E_NOT_FOUND);
-    static const struct letter_filter none[] = {{"b", -1}, {"a", WEIR_LOGS}};
+    static const struct letter_filter none[] = {{.upstream = "b", .signal = -1}, {.upstream = "a", .signal = WEIR_LOGS}};
     for (size_t i = 0; i < 2; i++) {
         cr_assert_eq(spool_letters_list(home.spool, &none[i], NULL, 10, see, &info, &walked, NULL), WEIR_OK);
         cr_expect_eq(walked.letters, 0);
@@ -176,7 +176,7 @@ Test(letters, all_are_changed_in_batches)
         cr_assert_eq(letters_put(home.spool, i % 3 == 0 ? "b" : "c", WEIR_LOGS, i, 0, 1), WEIR_OK);
         expected += i % 3 == 0;
     }
-    static const struct letter_filter b = {"b", -1};
+    static const struct letter_filter b = {.upstream = "b", .signal = -1};
     for (unsigned what = 0; what < 2; what++) {
         struct letters_walked walked = {.more = true};
         struct letter_id after;
