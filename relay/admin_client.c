@@ -3,7 +3,7 @@
 
 #include "relay/tokens.h"
 
-#define ANSWER_BYTES_MAX (16u * 1024u * 1024u)
+#define ANSWER_BYTES_MAX (40u * 1024u * 1024u) // a dead letter of 4 MiB, as JSON
 #define CONNECT_MS       3000L
 #define ANSWER_MS        10000L
 
@@ -77,10 +77,9 @@ int admin_client_ask(struct admin_client *client, const char *base, const char *
     client->body.len = 0;
     client->error[0] = '\0';
     curl_easy_setopt(client->curl, CURLOPT_URL, client->url);
-    if (json != NULL) {
-        curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, client->headers);
+    curl_easy_setopt(client->curl, CURLOPT_HTTPHEADER, client->headers);
+    if (json != NULL)
         curl_easy_setopt(client->curl, CURLOPT_POSTFIELDS, json);
-    }
     CURLcode rc = curl_easy_perform(client->curl);
     if (rc != CURLE_OK)
         return weir_fail(err, WEIR_E_IO, "%s: %s; is weir running, and is its admin.endpoint there? (--admin URL)",

@@ -18,7 +18,7 @@
 #define IDS_MAX          100u // changed one by one, each durably
 #define BATCHES_MAX      16u
 #define WORK_NS          250000000ull // in one request, about
-#define SHOW_BYTES_MAX   (8u * 1024u * 1024u)
+#define SHOW_BYTES_MAX   (4u * 1024u * 1024u)
 #define SHOW_JSON_MAX    (8u * SHOW_BYTES_MAX)
 #define TEXT_MAX         1200u
 
@@ -211,7 +211,7 @@ static int put_request(const struct letter *letter, struct weir_buf *body, struc
     struct weir_buf raw = {0};
     char more[128];
     if (info->raw_bytes > SHOW_BYTES_MAX)
-        return put_text(body, ",\"request\":null,\"omitted\":\"it is larger than 8 MiB: weir spool export "
+        return put_text(body, ",\"request\":null,\"omitted\":\"it is larger than 4 MiB: weir spool export "
                               "--dead-letters writes it\"}\n")
                    ? WEIR_OK
                    : WEIR_E_NOMEM;

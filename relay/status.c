@@ -311,6 +311,10 @@ static json_t *dead_letters_part(const struct snapshot *s, bool *failed)
     put_u64(dead, "items", s->spool.dead_letter_items);
     put_u64(dead, "bytes", s->spool.dead_letter_bytes);
     put_u64(dead, "max_bytes", s->dead_letter_max_bytes);
+    put_u64(dead, "to_redrive", s->spool.dead_letters_marked);
+    put_u64(dead, "redriven", s->spool.dead_letters_redriven);
+    put_u64(dead, "purged", s->spool.dead_letters_purged);
+    put_u64(dead, "evicted", s->spool.dead_letters_evicted);
     return dead.json;
 }
 

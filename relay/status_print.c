@@ -234,8 +234,11 @@ static void print_spool(const json_t *status, FILE *out)
         fprintf(out, "%.1f : 1", number_at(spool, "compression_ratio"));
     else
         fputc('-', out);
-    fprintf(out, "  dead letters %s (%s items)\n", COUNT(status, "dead_letters.requests"),
+    fprintf(out, "  dead letters %s (%s items)", COUNT(status, "dead_letters.requests"),
             COUNT(status, "dead_letters.items"));
+    if (number_at(status, "dead_letters.to_redrive") > 0)
+        fprintf(out, ", %s to be sent again", COUNT(status, "dead_letters.to_redrive"));
+    fputc('\n', out);
     print_retention(spool, out);
     if (number_at(spool, "damaged_files") > 0)
         fprintf(out, INDENT "DAMAGED FILES %s: the log names them\n", COUNT(spool, "damaged_files"));

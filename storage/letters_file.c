@@ -310,6 +310,13 @@ void dead_letters_stats(struct spool *spool, struct spool_stats *out)
 {
     pthread_mutex_lock(&spool->dead_letters->lock);
     struct letter_totals totals = spool->dead_letters->totals;
+    const struct letter_lanes *lanes = &spool->dead_letters->lanes;
+    for (size_t i = 0; i < lanes->n; i++) {
+        out->dead_letters_marked += lanes->at[i].marked;
+        out->dead_letters_redriven += lanes->at[i].redriven_requests;
+        out->dead_letters_purged += lanes->at[i].purged_requests;
+        out->dead_letters_evicted += lanes->at[i].evicted_requests;
+    }
     pthread_mutex_unlock(&spool->dead_letters->lock);
     out->dead_letter_requests = totals.requests;
     out->dead_letter_items = totals.items;

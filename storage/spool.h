@@ -272,6 +272,8 @@ struct spool_stats {
     struct spool_histogram commit_seconds, requests_per_commit;
     uint64_t items_total[WEIR_SIGNALS], raw_bytes_by_signal[WEIR_SIGNALS]; // accepted since the spool began
     uint64_t dead_letter_requests, dead_letter_items, dead_letter_bytes;
+    uint64_t dead_letters_marked; // to be sent again
+    uint64_t dead_letters_redriven, dead_letters_purged, dead_letters_evicted; // requests, since deadletter.mdb was made
     uint64_t kept_bytes;          // of used_bytes: delivered and kept for a replay; goes first when room is needed
     uint64_t settlements_waiting; // that could not be entered yet, and are tried again
     uint64_t

@@ -18,7 +18,8 @@ STATUS = {  # every member that is promised, and its type; None allows null
               "when_full": str, "max_age_seconds": (int, float, None), "keep_delivered_seconds": (int, float),
               "damaged_files": int, "scrubbed_bytes": int, "scrub_finished": (str, None)},
     "upstreams": list,
-    "dead_letters": {"requests": int, "items": int, "bytes": int, "max_bytes": int},
+    "dead_letters": {"requests": int, "items": int, "bytes": int, "max_bytes": int, "to_redrive": int, "redriven": int, "purged": int,
+                     "evicted": int},
 }
 RECEIVED = {"requests": int, "items": int, "bytes": int, "refused_requests": int, "last_received": (str, None)}
 UPSTREAM = {

@@ -57,6 +57,10 @@ static inline void fixture_spool(struct spool_stats *spool)
     spool->dead_letter_requests = 4;
     spool->dead_letter_items = 180;
     spool->dead_letter_bytes = 4096;
+    spool->dead_letters_marked = 2;
+    spool->dead_letters_redriven = 7;
+    spool->dead_letters_purged = 8;
+    spool->dead_letters_evicted = 9;
     spool->damaged_files = 2;
     spool->scrubbed_bytes_total = 123456;
     spool->scrub_finished_ns = FIXTURE_NOW - FIXTURE_AGE;

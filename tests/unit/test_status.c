@@ -84,6 +84,10 @@ Test(status, has_every_member_of_the_contract)
         {"dead_letters.items", JSON_INTEGER},
         {"dead_letters.bytes", JSON_INTEGER},
         {"dead_letters.max_bytes", JSON_INTEGER},
+        {"dead_letters.to_redrive", JSON_INTEGER},
+        {"dead_letters.redriven", JSON_INTEGER},
+        {"dead_letters.purged", JSON_INTEGER},
+        {"dead_letters.evicted", JSON_INTEGER},
         {"spool.kept_bytes", JSON_INTEGER},
         {"spool.when_full", JSON_STRING},
         {"spool.max_age_seconds", JSON_NULL},
@@ -178,6 +182,10 @@ Test(status, tells_of_retention)
     expect_text(status, "upstreams.0.lanes.metrics.evicted.received_last", "2026-11-20T07:58:00.500Z");
     expect_number(status, "upstreams.0.lanes.metrics.items.replayed", 8);
     expect_number(status, "dead_letters.max_bytes", 1250000);
+    expect_number(status, "dead_letters.to_redrive", 2);
+    expect_number(status, "dead_letters.redriven", 7);
+    expect_number(status, "dead_letters.purged", 8);
+    expect_number(status, "dead_letters.evicted", 9);
     json_decref(status);
     static const enum spool_state states[] = {SPOOL_OK, SPOOL_FULL, SPOOL_FAILED, SPOOL_READ_ONLY};
     static const char *const names[] = {"ok", "full", "failed", "read_only"};

@@ -39,7 +39,7 @@ Test(status_print, page)
         "outage, ready  version 1.2.3  up 1m30s",
         "gRPC 127.0.0.1:4317  HTTP -  connections 12",
         "[############..................]  40 %  3.8 MiB of 9.5 MiB",
-        "compression 8.0 : 1  dead letters 4 (180 items)",
+        "compression 8.0 : 1  dead letters 4 (180 items), 2 to be sent again",
         "central  backing off since 07:59:55Z  grpc://collector:4317",
         "backlog 900 items, 87.9 KiB, oldest 1m00s  gone in -\n",
         "in 10 items/s, out 40 items/s",
