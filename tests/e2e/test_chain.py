@@ -61,6 +61,7 @@ class Chain:
             assert not clean or stats["items"] == items, f"{signal}: {stats['items'] - items} items came twice"
             lane = self.first.check_ledger()["second"][signal]
             assert lane["delivered"] == lane["accepted"] == items, lane
+        assert counted(self.second, "weir_receiver_origins_forgotten_total") == 0
         assert not clean or self.sink.stats("metrics")["order_violations"] == 0
 
 
