@@ -23,6 +23,7 @@
 #define FIRST_SPAN_NS  100e6            // for a first export alone
 #define SLOWEST_S      30.0             // between exports: no rate counts as less
 #define REFUSALS_MAX   5                // in a row: an outage
+#define DEAF_MORE      3                // times as many where they come by chance
 #define CATCH_UP_NS    (20 * NS_PER_MS) // a late start may be made up for by so much: timers are coarse
 
 void governor_init(struct governor *governor, const struct governor_policy *policy, uint64_t now_ns, double random)
@@ -243,6 +244,9 @@ static void come_up(struct governor *governor, uint64_t now_ns)
     governor->next_ns = now_ns + (uint64_t)(governor->latency_ns * governor->random);
     governor->start_count = 0; // the wait was no low rate
     governor->refusals = 0;
+    if (governor->all_refused) // however little was sent: that was no rate, and all may go on as before
+        governor->rate_refused = governor->doubt.rate_before;
+    governor->all_refused = false;
     governor->limited_ns = now_ns;
     governor->shrunk_ns = now_ns;
     governor->above_ns = 0;
@@ -276,10 +280,14 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
     bool older = started_ns < governor->shrunk_ns || backoff_is_older(&governor->backoff, started_ns);
     if (!older) {
         governor->refusals++;
-        if (governor->down || governor->refusals >= REFUSALS_MAX) {
+        if (governor->down ||
+            governor->refusals >= REFUSALS_MAX * (governor_is_deaf(governor, now_ns) ? DEAF_MORE : 1)) {
+            governor->all_refused = governor->down; // even a probe
             fail(governor, now_ns, end, random);
             return;
         }
+        if (governor_doubts(governor, now_ns, end->retry_after_ms > 0))
+            return;
         bool much = governor->slow_start || governor->refusals > 1;
         // While latency tells how much it takes the window follows that; and slow start has to find the end of the window first.
         if (governor->slow_start || governor->latency_ns > QUEUED * governor->least_ns) {
@@ -291,8 +299,10 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
         governor->slow_start = false;
         governor->shrunk_ns = now_ns;
         governor->answers = 0;
-        double gap = larger(gap_ns(governor, now_ns, governor->mean_bytes), governor->latency_ns);
-        governor->next_ns = now_ns + (uint64_t)(gap * (0.5 + random));
+        double gap = larger(gap_ns(governor, now_ns, governor->mean_bytes), governor->latency_ns) * (0.5 + random);
+        // Not much longer than a failure would make it wait: how far apart attempts are is for retry to say.
+        double wait = (double)(backoff_delay_ms(&governor->policy.retry, governor->refusals, 0, random) * NS_PER_MS);
+        governor->next_ns = now_ns + (uint64_t)smaller(gap, 4 * wait);
     }
     if (end->retry_after_ms > 0) {
         go_down(governor, now_ns, true);
@@ -304,6 +314,7 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
 static void answered(struct governor *governor, uint64_t now_ns, const struct governor_end *end)
 {
     governor->refused_part -= governor->refused_part / 8;
+    governor_doubt_answered(governor);
     if (governor->answers < UINT32_MAX)
         governor->answers++;
     uint64_t started_ns = now_ns - end->latency_ns;

@@ -52,6 +52,16 @@ struct governor_size {
     uint64_t seen_ns;
 };
 
+// Whether refusals have to do with the rate.
+struct governor_doubt {
+    uint32_t answers;   // since the last refusal
+    double rate_before; // before the latest refusals that lie close together
+    double rate;        // from which on it has fallen by early refusals; 0: it has not
+    uint32_t singles;   // of those, with answers between them
+    uint64_t deaf_until_ns;
+    double deaf_ms;
+};
+
 // Read what you like; only the functions below change it.
 struct governor {
     struct governor_policy policy;
@@ -80,6 +90,7 @@ struct governor {
     double latency_ns, least_ns; // smoothed; and so the least known
 
     double rate_refused; // exports a second at which it refused; 0: not known
+    bool all_refused;    // the row of refusals went on with a probe
     uint64_t refused_ns; // when
     double climb_ns;     // from then until that rate is reached again
     uint32_t refusals;   // in a row
@@ -88,6 +99,8 @@ struct governor {
     double mean_bytes;   // of an export, smoothed
     uint64_t starts_ns[GOVERNOR_RECENT];
     uint32_t start_count;
+
+    struct governor_doubt doubt;
 
     uint64_t next_ns;    // when the next export may start by window and rate
     double credit_bytes; // of rate_limit; below 0: owed

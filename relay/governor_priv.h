@@ -28,4 +28,14 @@ void governor_set_window(struct governor *governor, double bytes);
 // What an export that was delivered tells of the upstream's load.
 void governor_learn_latency(struct governor *governor, uint64_t now_ns, const struct governor_end *end);
 
+// Refusals have been found to come by chance.
+static inline bool governor_is_deaf(const struct governor *governor, uint64_t now_ns)
+{
+    return now_ns < governor->doubt.deaf_until_ns;
+}
+// An export was judged. (governor_doubt.c)
+void governor_doubt_answered(struct governor *governor);
+// It was refused for now, `delayed`: the server said for how long. True: that says nothing of how much may be sent. (governor_doubt.c)
+bool governor_doubts(struct governor *governor, uint64_t now_ns, bool delayed);
+
 #endif

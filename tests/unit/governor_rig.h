@@ -159,6 +159,13 @@ static inline void upstream_limited(struct rig *rig, struct governor_end *end)
     end->retry_after_ms = rig->retry_after_ms;
 }
 
+// One of `capacity` exports is refused, whatever their rate.
+static inline void upstream_flaky(struct rig *rig, struct governor_end *end)
+{
+    if (rig_random(rig) * (double)rig->capacity < 1)
+        end->outcome = GOVERNOR_THROTTLED;
+}
+
 // One after the other, `capacity` bytes a second: what is sent beyond waits, and latency is the queue.
 static inline void upstream_queue(struct rig *rig, struct governor_end *end)
 {

@@ -202,6 +202,37 @@ Test(governor, nine_tenths_of_what_is_accepted_are_used_and_few_refused)
         assert_steady(capacities[i], 1000, 4 * MS);
 }
 
+// One of five replicas refuses everything: the other four are not left idle for it, however slowly it were asked.
+Test(governor, refusals_that_have_nothing_to_do_with_the_rate_do_not_slow_it_down)
+{
+    static const uint64_t one_of[] = {4, 5, 10, 20, 100};
+    for (size_t i = 0; i < WEIR_COUNT(one_of); i++) {
+        struct rig rig = rig_make(upstream_flaky);
+        rig.capacity = one_of[i];
+        rig_run(&rig, START + 60 * S);
+        rig_clear(&rig);
+        rig_run(&rig, START + 660 * S);
+        cr_assert_geq(rig.delivered, 600 * 50, "one of %lu: %.1f exports a second", one_of[i],
+                      (double)rig.delivered / 600);
+    }
+}
+
+// A minute in which everything is refused, as while a collector behind a proxy is started anew, is an outage and not a slow upstream.
+Test(governor, after_an_outage_of_refusals_it_goes_on_as_before)
+{
+    struct rig rig = rig_make(upstream_fast);
+    rig_run(&rig, START + 30 * S);
+    rig.upstream = upstream_limited;
+    rig.capacity = 0;
+    rig.tokens_ns = rig.now_ns;
+    rig_run(&rig, START + 90 * S);
+    rig_clear(&rig);
+    rig.upstream = upstream_fast;
+    rig_run(&rig, START + 130 * S); // the next probe comes within 30 s
+    cr_assert_leq(rig.first_ns, START + 121 * S);
+    cr_assert_geq(rig.delivered, 1000, "%lu", rig.delivered);
+}
+
 Test(governor, the_servers_own_delay_is_honoured_and_the_longest_counts)
 {
     struct rig rig = rig_make(upstream_fast);
