@@ -67,11 +67,6 @@ static void warn_of_drain(struct relay *relay, json_t *warnings)
             warn(warnings, "'%s' refuses by a setting (%s: %s), and %llu items wait for it", name, stats.error_code,
                  stats.error_message, (unsigned long long)items);
     }
-    struct spool_stats spool;
-    spool_stats_get(relay->spool, &spool);
-    if (spool.dead_letter_requests > 0)
-        warn(warnings, "dead letters stay in the spool (%llu, with %llu items), and do not hold the end up",
-             (unsigned long long)spool.dead_letter_requests, (unsigned long long)spool.dead_letter_items);
     struct spool_lane *orphans[SPOOL_LANES_MAX];
     size_t n = spool_orphan_lanes(relay->spool, orphans, SPOOL_LANES_MAX);
     for (size_t i = 0; i < n && i < SPOOL_LANES_MAX; i++) {

@@ -133,6 +133,8 @@ const struct config_row config_rows[] = {
     {UPSTREAM("order.profiles", ENUM, order[WEIR_PROFILES]), "relaxed", 0, 0, orders, ORDER_HELP("profiles")},
     {UPSTREAM("fresh_share", SHARE, fresh_share), "0.5", 0, 1000, NULL,
      "of what a relaxed lane sends while its backlog drains: so much is the newest data, the rest the oldest"},
+    {UPSTREAM("rate_limit", SIZE, rate_limit_bytes), "0B", 0, PiB, NULL,
+     "raw, a second, of all lanes together; 0: none"},
     {UPSTREAM("retry.initial", DURATION, retry.initial_ms), "1s", 10, H, NULL,
      "wait after the first failure; it grows from there, with jitter"},
     {UPSTREAM("retry.max", DURATION, retry.max_ms), "30s", 10, 24 * H, NULL,

@@ -35,7 +35,7 @@ struct config_row {
 #define CONFIG_UPSTREAM "upstreams[]."
 
 extern const struct config_row config_rows[];
-#define CONFIG_ROWS 68
+#define CONFIG_ROWS 69
 extern const char *const config_type_names[]; // "text", "duration", …
 
 // Row of that full key ("upstreams[].retry.max"), or NULL.

@@ -38,17 +38,20 @@ const struct config_upstream *replay_upstream(const struct replay *replay)
 
 static void start_exports(struct replay *replay)
 {
+    struct flow *flow = &replay->flow;
     uint64_t now_ns = weir_now_ns();
     replay->turn++;
+    flow_turn(replay);
     if (replay_is_paused(replay) || !endpoint_turn(replay))
         return;
     redrive_turn(replay, true);
-    // One export of each lane in turn, so that none starves the others.
-    for (bool more = true; more;) {
-        more = false;
-        for (int i = 0; i < WEIR_SIGNALS; i++)
-            if (lane_may_send(&replay->lanes[i], now_ns) && lane_send_next(&replay->lanes[i]))
-                more = true;
+    // One export of each lane in turn, so that none starves the others; where the governor stopped, the next turn goes on.
+    for (uint32_t idle = 0; idle < WEIR_SIGNALS && !flow->blocked;) {
+        struct replay_lane *lane = &replay->lanes[flow->next_lane];
+        bool sent = lane_may_send(lane, now_ns) && lane_send_next(lane);
+        idle = sent ? 0 : idle + 1;
+        if (!flow->blocked)
+            flow->next_lane = (flow->next_lane + 1) % WEIR_SIGNALS;
     }
     redrive_turn(replay, false);
 }
@@ -56,8 +59,8 @@ static void start_exports(struct replay *replay)
 static int poll_timeout_ms(const struct replay *replay)
 {
     uint64_t now_ns = weir_now_ns(), due_ns = now_ns + POLL_MAX_MS * 1000000ull;
-    if (backoff_waits(&replay->backoff, now_ns) && replay->backoff.until_ns < due_ns)
-        due_ns = replay->backoff.until_ns;
+    if (replay->flow.blocked && replay->flow.wake_ns < due_ns)
+        due_ns = replay->flow.wake_ns > now_ns ? replay->flow.wake_ns : now_ns;
     for (int i = 0; i < WEIR_SIGNALS; i++)
         if (replay->lanes[i].buried_turn == replay->turn)
             due_ns = now_ns; // there may be more of it
@@ -267,6 +270,7 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
     struct weir_err handoff_err = {0};
     if (rc == WEIR_OK && spool_sync_state(spool, &handoff_err) != WEIR_OK)
         handoffs_give_up(replay, &handoff_err);
+    flow_open(replay);
     if (rc != WEIR_OK) {
         replay_free(replay);
         return weir_wrap(err, "upstream %s", upstream->name);
@@ -315,6 +319,7 @@ void replay_free(struct replay *replay)
     sem_destroy(&replay->ended);
     sem_destroy(&replay->release);
     for (int i = 0; i < WEIR_SIGNALS; i++) {
+        lane_drop_ready(&replay->lanes[i]);
         split_dispose(&replay->lanes[i]);
         for (size_t j = 0; j < CONFIG_MAX_ENDPOINTS; j++)
             free(replay->lanes[i].paths[j]);

@@ -49,6 +49,7 @@ static void use(struct replay *replay, uint32_t index, const char *why)
     replay->encoding = replay_first_encoding(replay->upstream->compression);
     replay->encoding_proven = false;
     replay->encoding_connection = 0;
+    governor_moved(&replay->flow.governor);
     lanes_forget_limits(replay);
     if (endpoints->go_home)
         endpoints->home_wait_ms = wait_ms * 2 < ENDPOINT_HOME_MAX_MS ? wait_ms * 2 : ENDPOINT_HOME_MAX_MS;

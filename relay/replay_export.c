@@ -301,21 +301,24 @@ static bool next_encoding(struct export *export, const struct verdict *verdict)
 }
 
 // No answer: the way to the upstream is broken, for all lanes. Exports that were under way together and break together are one failure.
-static void unreachable(const struct export *export, const struct verdict *verdict)
+static void unreachable(struct export *export, const struct verdict *verdict)
 {
     struct replay *replay = export->replay;
+    struct flow *flow = &replay->flow;
     enum client_error error = export->call.error;
-    if (error == CLIENT_E_CANCELLED && atomic_load(&replay->stop))
-        return; // our own doing
-    struct backoff_policy policy = replay_policy(replay);
-    bool older = backoff_is_older(&replay->backoff, export->started_ns);
-    if (!older)
-        backoff_fail(&replay->backoff, &policy, 0, replay_random(replay), weir_now_ns());
+    if (error == CLIENT_E_CANCELLED && atomic_load(&replay->stop)) { // our own doing
+        flow_dropped(export);
+        return;
+    }
+    bool older = export->started_ns < flow->unreachable_ns;
     // Certainly not processed: at once again, once (U11); a peer that does nothing else is backed off from like any other.
-    bool at_once = error == CLIENT_E_NOT_PROCESSED && replay->backoff.failures == 1;
+    bool at_once = error == CLIENT_E_NOT_PROCESSED && (older || !flow->not_processed);
     bool another = !at_once && !older && endpoint_failed(replay);
-    if ((at_once && !older) || another)
-        replay->backoff.until_ns = 0;
+    flow_unanswered(export, !older && !at_once && !another);
+    if (at_once)
+        flow->not_processed = true;
+    if (!older)
+        flow->unreachable_ns = weir_now_ns();
     if (!at_once)
         replay_note_unreachable(replay, verdict);
 }
@@ -354,9 +357,10 @@ static void on_done(struct client_call *call)
         unreachable(export, &verdict);
         export->lane_waits = false;
     } else {
-        if (replay->backoff.failures > 1) // it was away: what it takes may be another matter now
+        if (governor_probes(&replay->flow.governor) &&
+            replay->flow.governor.backoff.failures > 1) // it was away: what it takes may be another matter now
             lanes_forget_limits(replay);
-        backoff_reset(&replay->backoff);
+        replay->flow.not_processed = false;
         endpoint_answered(replay);
         replay->failure_told = false;
         export->lane_waits = !next_encoding(export, &verdict);
@@ -364,6 +368,7 @@ static void on_done(struct client_call *call)
             verdict.kind = VERDICT_RETRY;
         else if (verdict.kind != VERDICT_DELIVERED && !verdict.repeated && !export->letter)
             replay_note_refusal(lane, &verdict);
+        flow_answered(export, &verdict);
     }
     if (export->letter)
         redrive_done(export, &verdict);
@@ -394,7 +399,7 @@ int export_send(struct export *export, const struct weir_slice *raw, struct weir
         return rc;
     export->call.done = on_done;
     export->call.user = export;
-    export->started_ns = weir_now_ns();
+    flow_started(export);
     replay->in_flight++;
     export->lane->in_flight++;
     client_start(endpoint_client(replay), &export->call);

@@ -53,11 +53,9 @@ bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns)
     const struct replay *replay = lane->replay;
     if (lane->spool_lane == NULL || lane->buried_turn == replay->turn)
         return false;
-    if (backoff_waits(&lane->backoff, now_ns) || backoff_waits(&replay->backoff, now_ns))
+    if (backoff_waits(&lane->backoff, now_ns))
         return false;
     // After a failure one export shows whether it has passed, and the rest waits for it.
-    if (replay->backoff.failures > 0)
-        return replay->in_flight == 0;
     bool one = lane->backoff.failures > 0 || lane_is_strict(lane);
     return lane->in_flight < (one ? 1 : replay->upstream->max_in_flight);
 }
@@ -88,11 +86,10 @@ static bool send_blocks(struct export *export)
 {
     struct replay_lane *lane = export->lane;
     struct weir_err err = {0};
+    lane->behind = lane->fresh.active || weir_now_unix_ns() > export->oldest_received_ns + BEHIND_NS;
     int rc = export_send(export, NULL, &err);
-    if (rc == WEIR_OK) {
-        lane->behind = lane->fresh.active || weir_now_unix_ns() > export->oldest_received_ns + BEHIND_NS;
+    if (rc == WEIR_OK)
         return true;
-    }
     lane_put_back(lane, export->first, export->end);
     if (rc == WEIR_E_CORRUPT)
         lane_damaged(lane, export, &err);
@@ -102,41 +99,73 @@ static bool send_blocks(struct export *export)
     return true;
 }
 
+void lane_drop_ready(struct replay_lane *lane)
+{
+    struct export *export = lane->ready;
+    if (export == NULL)
+        return;
+    lane->ready = NULL;
+    lane_put_back(lane, export->first, export->end);
+    export_free(export);
+}
+
+// The export that was taken before, or the next blocks. NULL: nothing is to be sent; *more: there may be, after something else.
+static struct export *next_export(struct replay_lane *lane, bool *more)
+{
+    struct export *export = lane->ready;
+    *more = false;
+    lane->ready = NULL;
+    if (export != NULL)
+        return export;
+    export = export_new(lane);
+    if (export == NULL || !lane_take(export)) {
+        if (export != NULL)
+            export_free(export);
+        return NULL;
+    }
+    if (export->too_old) {
+        lane_bury_old(export);
+        *more = true;
+        return NULL;
+    }
+    fresh_sent(&lane->fresh, lane->replay->upstream->fresh_share, export->cursor, export->raw_bytes,
+               lane->replay->export_bytes);
+    return export;
+}
+
 bool lane_send_next(struct replay_lane *lane)
 {
+    struct replay *replay = lane->replay;
     if (split_has_work(lane) && !lane->split.under_way) {
         if (lane->look_again)
             split_drop_gone(lane);
-        if (split_has_work(lane))
-            return split_send_next(lane);
+        if (split_has_work(lane)) // how large its next part is shows when it is made
+            return flow_may_start(replay, GOVERNOR_PROBE_BYTES) && split_send_next(lane);
     }
-    bool all_ended = lane->in_flight == 0 && !split_has_work(lane);
+    if (lane->look_again)
+        lane_drop_ready(lane);
+    bool all_ended = lane->in_flight == 0 && !split_has_work(lane) && lane->ready == NULL;
     if (lane->look_again && !all_ended)
         return false; // what is under way is in the spool's intervals, too
     if (all_ended && (lane->look_again || lane->todo.count == 0))
         fill_todo(lane);
     lane->look_again = false;
     // What is refused waits in memory: so it counts as if it were under way.
-    bool full = lane_is_strict(lane) || lane->in_flight + lane->refused_count >= lane->replay->upstream->max_in_flight;
-    if (lane->dry || (lane->split.active && full))
+    bool full = lane_is_strict(lane) || lane->in_flight + lane->refused_count >= replay->upstream->max_in_flight;
+    if ((lane->dry && lane->ready == NULL) || (lane->split.active && full))
         return false;
-    struct export *export = export_new(lane);
+    bool more;
+    struct export *export = next_export(lane, &more);
     if (export == NULL)
-        return false;
-    if (!lane_take(export)) {
-        export_free(export);
-        return false;
-    }
-    if (export->too_old) {
-        lane_bury_old(export);
+        return more;
+    if (export->raw_bytes > lane_bytes_max(lane) && export->items > 1) {
+        split_take_over(export, NULL);
         return true;
     }
-    fresh_sent(&lane->fresh, lane->replay->upstream->fresh_share, export->cursor, export->raw_bytes,
-               lane->replay->export_bytes);
-    if (export->raw_bytes <= lane_bytes_max(lane) || export->items < 2)
+    if (flow_may_start(replay, export->raw_bytes))
         return send_blocks(export);
-    split_take_over(export, NULL);
-    return true;
+    lane->ready = export;
+    return false;
 }
 
 // --- verdicts ---------------------------------------------------------------------------------------------------------------

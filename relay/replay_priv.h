@@ -16,6 +16,7 @@
 #include "relay/certificates.h"
 #include "relay/envelope.h"
 #include "relay/fresh.h"
+#include "relay/governor.h"
 #include "relay/replay.h"
 #include "relay/size_limit.h"
 #include "relay/todo.h"
@@ -64,6 +65,7 @@ struct export
     char timeout[16], batch_id[128], handoff[HANDOFF_TEXT_MAX];
     struct secret *token; // shown; NULL: none
     uint64_t started_ns;
+    uint64_t flow_bytes; // as the governor was told
 };
 
 // A block that is sent in parts: decoded, with a table of its requests.
@@ -125,10 +127,15 @@ struct replay_lane {
     struct lane_cursor {
         uint64_t single_until; // below it, one block an export: something there is damaged
     } cursors[FRESH_CURSORS];
-    bool look_again; // the spool's lane has intervals that `todo` does not know
-    bool dry;        // nothing to read until the next commit
-    bool behind;     // what it sends is older than a moment
+    bool look_again;      // the spool's lane has intervals that `todo` does not know
+    bool dry;             // nothing to read until the next commit
+    bool behind;          // what it sends is older than a moment
+    struct export *ready; // taken, and waiting for the governor; NULL: none
     uint32_t in_flight;
+    uint64_t delivered;  // exports
+    uint64_t put_off_ns; // when the upstream last refused an export for now, and has not judged one since; 0: it has
+    uint64_t put_off_others; // what other lanes had delivered by the first of them
+    bool put_off_own;        // that was the lane's own trouble
     bool held;
     bool failure_told;    // in the log, since it last went well
     bool cannot_keep;     // it waits because the dead letters take nothing
@@ -179,10 +186,18 @@ struct replay {
         struct backoff backoff;
     } redrive;
     uint32_t in_flight;
-    struct backoff backoff; // reaching the upstream at all
-    bool failure_told;      // in the log, since it was last reached
-    bool backlog_told;      // the log has said that a backlog is being emptied, and owes its end
-    bool backlog_news;      // the next backlog is the first since the start or a failure: it is told
+    struct flow {
+        struct governor governor;
+        bool blocked;            // in this turn it let nothing more start
+        uint64_t wake_ns;        // when it may; UINT64_MAX: when something has ended
+        uint32_t next_lane;      // whose turn it is, so that none starves the others
+        uint64_t delivered;      // exports
+        uint64_t unreachable_ns; // when the way to the upstream last broke
+        bool not_processed;      // an export was certainly not processed, and nothing was answered since
+    } flow;
+    bool failure_told; // in the log, since it was last reached
+    bool backlog_told; // the log has said that a backlog is being emptied, and owes its end
+    bool backlog_news; // the next backlog is the first since the start or a failure: it is told
     // compression: auto finds out once a connection.
     enum encoding encoding;
     bool encoding_proven; // it was accepted over this connection
@@ -268,6 +283,27 @@ void lane_damaged(struct replay_lane *lane, const struct export *export, const s
 void lane_recover(struct replay_lane *lane, const struct export *export);
 // An export of whole blocks has ended.
 void lane_export_done(struct export *export, const struct verdict *verdict);
+
+// An export that waits for the governor is put back.
+void lane_drop_ready(struct replay_lane *lane);
+
+// replay_flow.c -------------------------------------------------------------------------------------------------------------
+void flow_open(struct replay *replay); // the lanes are open
+void flow_turn(struct replay *replay); // at the beginning of a turn
+// A wait for the whole upstream is under way.
+bool flow_waits(const struct replay *replay, uint64_t now_ns);
+// It is worth an attempt now: what was in the way may be gone.
+void flow_hurry(struct replay *replay);
+// Whether an export of so many raw bytes, which is at hand, may start now.
+bool flow_may_start(struct replay *replay, uint64_t bytes);
+uint64_t flow_export_bytes(const struct replay *replay); // raw, of the next export at most, where blocks allow it
+void flow_started(struct export *export);
+// How it ended: without an answer (`counts`: that says something of the upstream), answered, by our own doing.
+void flow_unanswered(struct export *export, bool counts);
+void flow_answered(struct export *export,
+                   const struct verdict *verdict); // a lane that need not wait itself: lane_waits is false
+void flow_dropped(struct export *export);
+void flow_show(struct replay *replay, enum replay_state shown); // what all lanes come to
 
 // replay_take.c -------------------------------------------------------------------------------------------------------------
 bool lane_is_strict(const struct replay_lane *lane); // one export at a time, oldest first

@@ -142,7 +142,7 @@ void redrive_turn(struct replay *replay, bool first)
         refuse(replay, "NOT_TAKEN", "the upstream is not configured for this signal");
         return;
     }
-    if (lane_may_send(lane, now_ns))
+    if (lane_may_send(lane, now_ns) && flow_may_start(replay, GOVERNOR_PROBE_BYTES))
         send_letter(replay);
 }
 

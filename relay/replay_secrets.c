@@ -122,7 +122,7 @@ static bool look_at_tls(struct replay *replay)
 
 static void try_at_once(struct replay *replay)
 {
-    replay->backoff.until_ns = 0;
+    flow_hurry(replay);
     for (int i = 0; i < WEIR_SIGNALS; i++)
         if (replay->lanes[i].held)
             replay->lanes[i].backoff.until_ns = 0;

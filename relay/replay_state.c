@@ -76,11 +76,11 @@ static enum replay_state lane_state(const struct replay_lane *lane, uint64_t now
         return REPLAY_PAUSED;
     if (lane->held)
         return REPLAY_HELD;
-    if (backoff_waits(&lane->backoff, now_ns) || backoff_waits(&replay->backoff, now_ns))
+    if (backoff_waits(&lane->backoff, now_ns) || flow_waits(replay, now_ns))
         return REPLAY_BACKING_OFF;
     if (!work) // whatever failed: what it was tried with was evicted or given up meanwhile
         return REPLAY_IDLE;
-    if (lane->backoff.failures > 0 || replay->backoff.failures > 0)
+    if (lane->backoff.failures > 0 || governor_probes(&replay->flow.governor))
         return REPLAY_PROBING;
     return lane->behind ? REPLAY_REPLAYING : REPLAY_DELIVERING;
 }
@@ -99,7 +99,7 @@ static uint64_t pending_items(const struct replay *replay)
 
 static bool still_fails(const struct replay *replay)
 {
-    bool fails = replay->backoff.failures > 0;
+    bool fails = governor_probes(&replay->flow.governor);
     for (int i = 0; i < WEIR_SIGNALS; i++)
         fails = fails || replay->lanes[i].backoff.failures > 0;
     return fails;
@@ -147,7 +147,7 @@ static void log_state(struct replay *replay, enum replay_state before, enum repl
 // The upstream's state is that of its lane that needs a person most: the enum is in that order but for replaying and delivering.
 void replay_update_state(struct replay *replay)
 {
-    uint64_t now_ns = weir_now_ns(), next_ns = replay->backoff.until_ns;
+    uint64_t now_ns = weir_now_ns(), next_ns = replay->flow.governor.backoff.until_ns;
     enum replay_state states[WEIR_SIGNALS] = {REPLAY_IDLE}, state = REPLAY_IDLE;
     for (int i = 0; i < WEIR_SIGNALS; i++) {
         const struct replay_lane *lane = &replay->lanes[i];
@@ -159,6 +159,7 @@ void replay_update_state(struct replay *replay)
         if (lane->backoff.until_ns > now_ns && (next_ns <= now_ns || lane->backoff.until_ns < next_ns))
             next_ns = lane->backoff.until_ns;
     }
+    flow_show(replay, state);
     pthread_mutex_lock(&replay->lock);
     enum replay_state before = replay->stats.state;
     replay->stats.next_attempt_ns = next_ns > now_ns ? next_ns : 0;

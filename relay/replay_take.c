@@ -53,8 +53,10 @@ static int read_block(struct replay_lane *lane, const struct spool_interval *str
 
 static uint64_t join_bytes_max(const struct export *export)
 {
-    uint64_t bytes = lane_bytes_max(export->lane);
-    return export->too_old && bytes > OLD_LETTER_BYTES_MAX ? OLD_LETTER_BYTES_MAX : bytes;
+    uint64_t bytes = lane_bytes_max(export->lane), now = flow_export_bytes(export->replay);
+    if (export->too_old) // that goes to the dead letters
+        return bytes > OLD_LETTER_BYTES_MAX ? OLD_LETTER_BYTES_MAX : bytes;
+    return bytes < now ? bytes : now;
 }
 
 // Whether `view` may travel in one request with what the export holds already.

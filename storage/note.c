@@ -41,7 +41,6 @@ static struct note *insert(struct notes *notes, size_t at, const char *key)
     char *copy = strdup(key);
     if (copy == NULL)
         return NULL;
-    assert(notes->at != NULL);
     memmove(notes->at + at + 1, notes->at + at, (notes->n++ - at) * sizeof(*notes->at));
     notes->at[at] = (struct note){.key = copy, .removed = true};
     return &notes->at[at];

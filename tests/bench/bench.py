@@ -21,6 +21,7 @@ import time
 import urllib.request
 
 BUILD = os.environ.get("WEIR_BUILD", "build")
+TICK = os.sysconf("SC_CLK_TCK")
 children = []
 
 
@@ -40,12 +41,9 @@ def stop(child):
 
 
 def cpu_seconds(pid):
-    """In nanoseconds' steps: those of /proc/PID/stat are ten thousand times a request. Threads that have ended do not count."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat") as stat:
-            total += int(stat.read().split()[0])
-    return total / 1e9
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def anonymous_mib(pid):
@@ -209,20 +207,15 @@ class Fanout:
 
     def round(self, requests, in_flight):
         """One load, until the live upstream has it."""
-        sent = self.sending()
         before = self.relay.cpu()
         began = time.monotonic()
         result = generate(self.relay, "grpc", in_flight, 22 * requests, 22, 8192)
         while self.relay.status()["upstreams"][0]["backlog"]["items"] > 0:
             time.sleep(0.002)
         seconds = time.monotonic() - began
-        cpu = (self.relay.cpu() - before) / requests * 1e6
-        count, total = (after - earlier for after, earlier in zip(self.sending(), sent))
+        count, total = (metric(self.relay, f"weir_lane_send_duration_seconds_{part}", 'upstream="live",signal="traces"') for part in ("count", "sum"))
         self.rounds.append({"delivered/s": requests / seconds, "ack p50 µs": result["latency_us"]["p50"], "ack p99 µs": result["latency_us"]["p99"],
-                            "send µs": total / count * 1e6, "CPU µs/request": cpu})
-
-    def sending(self):
-        return [metric(self.relay, f"weir_lane_send_duration_seconds_{part}", 'upstream="live",signal="traces"') for part in ("count", "sum")]
+                            "send µs": total / count * 1e6, "CPU µs/request": (self.relay.cpu() - before) / requests * 1e6})
 
     def stop(self):
         self.relay.stop()

@@ -162,19 +162,6 @@ def test_drain_says_what_stands_in_its_way(box):
     assert sink.ids("traces") == other.ids("traces") == set(range(100))
 
 
-def test_dead_letters_do_not_hold_the_end_up(box):
-    sink = box.sink()
-    weir = box.weir(sink.url("grpc"))
-    sink.mode(status=3, poison_id=7)
-    send(box, weir, items=100, signals=["traces"])
-    done = command(weir, "drain", "--wait", "60s")
-    assert done.returncode == 0, done
-    assert sink.ids("traces") == set(range(100)) - {7}
-    done = command(weir, "drain", "--wait", "60s")
-    assert done.returncode == 0 and "dead letters stay in the spool (1, with 1 items)" in done.stderr, done
-    assert weir.check_ledger()["up0"]["traces"]["dead_lettered"] == 1
-
-
 def test_drain_taken_back_while_somebody_waits(box):
     sink = box.sink()
     sink.listen(False)

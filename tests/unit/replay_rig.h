@@ -10,6 +10,7 @@
 #include "proto/encoding.h"
 #include "proto/grpc.h"
 #include "proto/otlp.h"
+#include "relay/envelope.h"
 #include "relay/replay.h"
 #include "tests/unit/spool_kit.h"
 
@@ -507,6 +508,15 @@ __attribute__((unused)) static void rig_append(struct replay_rig *rig, enum weir
                                                unsigned count, size_t bytes)
 {
     rig_append_in(rig, signal, (struct weir_slice){NULL, 0}, id, count, bytes);
+}
+
+// Each of `count` requests in a block of its own that joins no other: an export each, all of which the window has room for.
+__attribute__((unused)) static void rig_append_apart(struct replay_rig *rig, enum weir_signal signal, uint64_t id,
+                                                     unsigned count, size_t bytes)
+{
+    static const uint8_t alone = ENVELOPE_ALONE;
+    for (uint64_t i = id; i < id + count; i++)
+        rig_append_in(rig, signal, (struct weir_slice){&alone, 1}, i, 1, bytes);
 }
 
 static inline struct replay_stats rig_stats(struct replay_rig *rig)

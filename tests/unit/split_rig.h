@@ -162,7 +162,7 @@ __attribute__((unused)) static struct rig_answer refuse_poison(struct replay_rig
 {
     bool grpc = rig->upstream.target.protocol == CONFIG_PROTOCOL_GRPC;
     if (weather > 0 && (int)rnd(100) < weather)
-        return (struct rig_answer){.status = grpc ? GRPC_UNAVAILABLE : 503};
+        return (struct rig_answer){.status = grpc ? GRPC_ABORTED : 408};
     for (size_t i = 0; i < seen->id_count; i++)
         if (poison_ids[seen->ids[i]])
             return (struct rig_answer){.status = grpc ? GRPC_INVALID_ARGUMENT : 400, .message = "poison"};

@@ -43,11 +43,10 @@ static struct rig_answer hold_first_four(struct replay_rig *rig, const struct ri
 // One of four parallel exports is told to wait; the other three succeed right after it, in the same write.
 Test(replay_failures, success_of_older_exports_does_not_cut_a_wait_short)
 {
-    struct replay_rig *rig = rig_new((struct config_upstream){
-        .order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}, .max_request_size_bytes = 1000, .signals = 1u << WEIR_TRACES});
+    struct replay_rig *rig = rig_new(
+        (struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}, .signals = 1u << WEIR_TRACES});
     rig->decide = hold_first_four;
-    for (unsigned i = 0; i < 8; i++)
-        rig_append(rig, WEIR_TRACES, i, 1, 600);
+    rig_append_apart(rig, WEIR_TRACES, 0, 8, 600);
     rig_start(rig);
     KIT_UNTIL(atomic_load(&rig->held_count) == 4);
     uint64_t answered_ns = weir_now_ns();
@@ -69,11 +68,9 @@ static struct rig_answer second_asks_for_more(struct replay_rig *rig, const stru
 
 Test(replay_failures, longest_of_parallel_delays_counts)
 {
-    struct replay_rig *rig = rig_new(
-        (struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}, .max_request_size_bytes = 1000});
+    struct replay_rig *rig = rig_new((struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}});
     rig->decide = second_asks_for_more;
-    for (unsigned i = 0; i < 2; i++)
-        rig_append(rig, WEIR_TRACES, i, 1, 600);
+    rig_append_apart(rig, WEIR_TRACES, 0, 2, 600);
     rig_start(rig);
     KIT_UNTIL(atomic_load(&rig->held_count) == 2);
     uint64_t answered_ns = weir_now_ns();
@@ -86,7 +83,7 @@ Test(replay_failures, longest_of_parallel_delays_counts)
 
 static struct rig_answer every_third_fails(struct replay_rig *rig, const struct rig_seen *seen)
 {
-    return (struct rig_answer){.status = seen->index % 3 == 0 ? GRPC_UNAVAILABLE : 0};
+    return (struct rig_answer){.status = seen->index % 3 == 0 ? GRPC_ABORTED : 0};
 }
 
 Test(replay_failures, strict_lane_keeps_its_order_through_failures)
@@ -114,11 +111,10 @@ static struct rig_answer hold_and_fail_the_middle(struct replay_rig *rig, const 
 // U28.
 Test(replay_failures, relaxed_lane_has_several_in_flight_and_settles_what_arrived)
 {
-    struct replay_rig *rig = rig_new((struct config_upstream){
-        .order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}, .max_request_size_bytes = 1000, .signals = 1u << WEIR_TRACES});
+    struct replay_rig *rig = rig_new(
+        (struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}, .signals = 1u << WEIR_TRACES});
     rig->decide = hold_and_fail_the_middle;
-    for (unsigned i = 0; i < 12; i++)
-        rig_append(rig, WEIR_TRACES, i, 1, 600);
+    rig_append_apart(rig, WEIR_TRACES, 0, 12, 600);
     rig_start(rig);
     KIT_UNTIL(atomic_load(&rig->held_count) == 4);
     cr_expect_eq(rig_ledger(rig, WEIR_TRACES).pending, 24);
@@ -419,7 +415,9 @@ static struct rig_answer weather(struct replay_rig *rig, const struct rig_seen *
     if (percent < 2)
         return (struct rig_answer){.hold = true}; // until its time is over
     if (percent < 20)
-        return (struct rig_answer){.status = grpc ? GRPC_UNAVAILABLE : 503, .close = percent < 4};
+        return (struct rig_answer){.status = grpc ? GRPC_ABORTED : 408, .close = percent < 4};
+    if (percent < 22)
+        return (struct rig_answer){.status = grpc ? GRPC_UNAVAILABLE : 503};
     if (percent < 24)
         return (struct rig_answer){.status = grpc ? GRPC_UNAUTHENTICATED : 401};
     if (percent < 28 && grpc)
@@ -543,13 +541,11 @@ Test(replay_failures, streams_refused_together_go_again_at_once)
     struct peer peer = {.serve = refusing_serve};
     peer_start(&peer);
     struct replay_rig *rig = rig_new((struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED},
-                                                              .max_request_size_bytes = 1000,
                                                               .retry = {.initial_ms = 3600000, .max_ms = 3600000}});
     rig_end_replay(rig);
     rig->upstream.target.port = peer.port;
     rig_new_replay(rig);
-    for (unsigned i = 0; i < 4; i++)
-        rig_append(rig, WEIR_TRACES, i, 1, 600);
+    rig_append_apart(rig, WEIR_TRACES, 0, 4, 600);
     rig_start(rig);
     RIG_DRAINED(rig, WEIR_TRACES);
     cr_expect_eq(rig_ledger(rig, WEIR_TRACES).delivered, 8);

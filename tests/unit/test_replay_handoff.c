@@ -90,12 +90,10 @@ static struct rig_answer hold_the_first(struct replay_rig *rig, const struct rig
 // What is under way may have to go again.
 Test(replay_handoff, low_is_never_above_what_is_under_way)
 {
-    struct replay_rig *rig = rig_new(
-        (struct config_upstream){.max_request_size_bytes = 700, .order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}});
+    struct replay_rig *rig = rig_new((struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}});
     rig->decide = hold_the_first;
     rig_append(rig, WEIR_LOGS, 100, 1, 100);
-    for (unsigned i = 0; i < 5; i++)
-        rig_append(rig, WEIR_TRACES, i, 1, 600);
+    rig_append_apart(rig, WEIR_TRACES, 0, 5, 600);
     rig_start(rig);
     KIT_UNTIL(rig_ledger(rig, WEIR_TRACES).delivered == 8);
     for (int i = 0; i < rig->seen_count; i++)

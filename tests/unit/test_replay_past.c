@@ -77,7 +77,7 @@ Test(replay_past, what_is_under_way_is_not_sent_twice)
 static struct rig_answer away_until_allowed(struct replay_rig *rig, const struct rig_seen *seen)
 {
     bool away = seen->signal == WEIR_TRACES && atomic_load(&rig->limit) == 0;
-    return (struct rig_answer){.status = away ? GRPC_UNAVAILABLE : 0};
+    return (struct rig_answer){.status = away ? GRPC_ABORTED : 0};
 }
 
 // The worker has blocks to put back and to try again, and memory still holds them; those that were evicted meanwhile are lost, and stay so.
