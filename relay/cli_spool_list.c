@@ -3,6 +3,7 @@
 #include "relay/cli_spool.h"
 #include "relay/status.h"
 #include "relay/status_print.h"
+#include "storage/letters.h"
 
 static const char *time_text(uint64_t unix_ns, char out[STATUS_TIME_LEN])
 {
@@ -212,13 +213,22 @@ struct letters {
     const struct cli_filter *filter;
 };
 
+static const char *id_of(const struct inspect_letter *l, char out[LETTER_ID_TEXT])
+{
+    struct letter_id id = {.block = l->letter.block, .item = l->letter.item};
+    snprintf(id.upstream, sizeof(id.upstream), "%s", l->letter.upstream);
+    return letter_id_format(&id, out);
+}
+
 static bool letter_json(const struct inspect_letter *l)
 {
     struct cli_json json = cli_json_new();
+    char id[LETTER_ID_TEXT];
+    cli_json_text(&json, "id", id_of(l, id));
     cli_json_text(&json, "upstream", l->letter.upstream);
     cli_json_text(&json, "signal", weir_signal_name(l->letter.signal));
     cli_json_u64(&json, "block", l->letter.block);
-    cli_json_u64(&json, "request", l->letter.item);
+    cli_json_u64(&json, "item", l->letter.item);
     cli_json_text(&json, "code", l->letter.code);
     cli_json_text(&json, "message", l->letter.message);
     cli_json_put(&json, "headers", cli_spool_headers(l->letter.envelope));
@@ -227,6 +237,11 @@ static bool letter_json(const struct inspect_letter *l)
     cli_json_u64(&json, "raw_bytes", l->raw_bytes);
     cli_json_time(&json, "received", l->letter.received_ns);
     cli_json_time(&json, "stored", l->stored_ns);
+    cli_json_time(&json, "first_item_time", l->letter.time_min_ns);
+    cli_json_time(&json, "last_item_time", l->letter.time_max_ns);
+    cli_json_u64(&json, "redrives", l->redrives);
+    cli_json_time(&json, "redriven", l->redriven_ns);
+    cli_json_bool(&json, "redrive", l->redrive);
     cli_json_text(&json, "damage", l->damage);
     return cli_json_print(&json, false, stdout);
 }
@@ -241,17 +256,16 @@ static int print_letter(void *ctx, const struct inspect_letter *l, struct weir_e
         return WEIR_OK;
     if (letters->cli->json)
         return letter_json(l) ? WEIR_OK : weir_fail(err, WEIR_E_NOMEM, "out of memory");
-    char upstream[256], code[200], message[400], stored[STATUS_TIME_LEN];
-    status_clean(l->letter.upstream, upstream, sizeof(upstream));
+    char id[LETTER_ID_TEXT], clean[LETTER_ID_TEXT], code[200], message[400], stored[STATUS_TIME_LEN];
+    status_clean(id_of(l, id), clean, sizeof(clean));
     status_clean(l->letter.code, code, sizeof(code));
     status_clean(l->letter.message, message, sizeof(message));
     if (l->damage != NULL)
         printf("damaged: %s\n", l->damage);
     else
-        printf("%s/%s  block %llu request %llu  %llu items, %llu bytes  %s  %s: %s", upstream,
-               weir_signal_name(l->letter.signal), (unsigned long long)l->letter.block,
-               (unsigned long long)l->letter.item, (unsigned long long)l->letter.items,
-               (unsigned long long)l->raw_bytes, time_text(l->stored_ns, stored), code, message);
+        printf("%s  %s  %llu items, %llu bytes  %s  %s: %s", clean, weir_signal_name(l->letter.signal),
+               (unsigned long long)l->letter.items, (unsigned long long)l->raw_bytes, time_text(l->stored_ns, stored),
+               code, message);
     if (l->damage == NULL) {
         cli_spool_headers_text(l->letter.envelope);
         putchar('\n');

@@ -3,6 +3,7 @@
 // waited for a moment, so that live data does not keep them out for ever. The mark lies in the spool: a restart goes on with what is marked.
 #include "relay/replay_priv.h"
 
+#include "proto/otlp_split.h"
 #include "relay/log.h"
 
 #define LOOK_NS    1000000000ull // between two looks that find nothing to send
@@ -84,6 +85,44 @@ static void refuse(struct replay *replay, const char *code, const char *message)
         fail_here(replay);
     }
     let_go(r, true);
+}
+
+// Several items that were refused together: as two letters, so that those which the upstream takes get there. False: it stays as it is.
+static bool halve(struct replay *replay, const struct verdict *verdict)
+{
+    struct redrive *r = &replay->redrive;
+    const struct letter_info *info = letter_info_of(r->letter);
+    struct weir_slice raw = {r->raw.data, r->raw.len};
+    struct weir_buf halves[2] = {{0}};
+    struct spool_dead_letter parts[2];
+    uint64_t items;
+    if (info->items < 2 || otlp_split_count(info->signal, raw, &items, NULL) != WEIR_OK || items != info->items)
+        return false;
+    uint64_t cut = otlp_split_boundary(info->signal, raw, items / 2, items / 4);
+    cut = cut > 0 && cut < items ? cut : items / 2;
+    bool good = true;
+    for (unsigned i = 0; i < 2 && good; i++) {
+        good = otlp_split_part(info->signal, raw, i * cut, i == 0 ? cut : items, &halves[i], NULL) == WEIR_OK;
+        parts[i] = (struct spool_dead_letter){.upstream = info->id.upstream,
+                                              .signal = info->signal,
+                                              .code = verdict->code,
+                                              .message = verdict->message,
+                                              .attempts = info->attempts + 1,
+                                              .block = info->id.block,
+                                              .item = info->id.item + i * cut,
+                                              .items = i == 0 ? cut : items - cut,
+                                              .received_ns = info->received_ns,
+                                              .envelope = info->envelope,
+                                              .raw = {halves[i].data, halves[i].len}};
+        letter_find_times(&parts[i]);
+    }
+    good = good && spool_letter_split(replay->spool, &info->id, parts, NULL) == WEIR_OK;
+    weir_buf_free(&halves[0]);
+    weir_buf_free(&halves[1]);
+    if (good)
+        let_go(r, true);
+    r->has_after = r->has_after && !good; // the first of them is next
+    return good;
 }
 
 static struct export *make_export(struct replay *replay, const struct letter_info *info)
@@ -194,7 +233,8 @@ void redrive_done(struct export *export, const struct verdict *verdict)
         put_off(replay, export, verdict);
     } else {
         backoff_reset(&r->backoff);
-        refuse(replay, verdict->code, verdict->message);
+        if (!halve(replay, verdict))
+            refuse(replay, verdict->code, verdict->message);
     }
 }
 

@@ -96,18 +96,7 @@ static int letter_store(struct spool *spool, const struct letter_key *key, struc
         return code;
     // The same from before a replay: its items were accepted anew, so it is the old letter that ends.
     letters_remove(&x, key, letter_settling(&x, key) ? LETTER_FORGOTTEN : LETTER_PURGED, 0);
-    struct letter_lane *lane = letters_lane_of(&x, &view);
-    x.totals.requests++;
-    x.totals.items += view.items;
-    x.totals.bytes += letter_pages_bytes(value.len);
-    lmdb_put(&x.t, spool->dead_letters->letters, (struct weir_slice){key->bytes, key->len}, value, 0);
-    if (lane != NULL) {
-        const struct remark remark = {.settling = settling};
-        lane->requests++;
-        lane->items += view.items;
-        lane->bytes += letter_pages_bytes(value.len);
-        letters_remark_set(&x, key, lane, &remark);
-    }
+    letters_add(&x, key, &view, value, &(struct remark){.settling = settling});
     *aborted = x.t.rc != 0;
     code = letters_commit(&x, err);
     *aborted = *aborted || spool->dead_letters->env != NULL;

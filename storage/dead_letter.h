@@ -157,6 +157,9 @@ struct letter_lane *letters_lane_of(struct letters_txn *x, const struct letter_v
 enum letter_end { LETTER_FORGOTTEN, LETTER_REDRIVEN, LETTER_PURGED, LETTER_EVICTED };
 // Takes a letter out; the lane's totals say how it ended. False: there is none.
 bool letters_remove(struct letters_txn *x, const struct letter_key *key, enum letter_end end, uint64_t rejected);
+// Puts one in; there is none under that key.
+void letters_add(struct letters_txn *x, const struct letter_key *key, const struct letter_view *view,
+                 struct weir_slice value, const struct remark *remark);
 bool letters_is_busy(const struct spool *spool, const struct letter_key *key);
 // Whether that file's moves, beyond those entered, are the record's; enters them. Returns the items that were evicted, for their column.
 bool letters_record_knows(const struct lane_record *record, uint64_t file_id, const struct letter_moves *moves);

@@ -91,6 +91,9 @@ int spool_letter_delivered(struct spool *spool, const struct letter_id *id, uint
 // It was refused again: it stays, unmarked, with that reason.
 int spool_letter_refused(struct spool *spool, const struct letter_id *id, const char *code, const char *message,
                          struct weir_err *err);
+// It was refused as a whole: these two, which hold its items between them, take its place, both marked. WEIR_E_AGAIN: there are such already.
+int spool_letter_split(struct spool *spool, const struct letter_id *id, const struct spool_dead_letter parts[2],
+                       struct weir_err *err);
 // Later.
 void spool_letter_back(struct spool *spool, const struct letter_id *id);
 

@@ -179,3 +179,60 @@ int spool_letter_refused(struct spool *spool, const struct letter_id *id, const 
     pthread_mutex_unlock(&d->lock);
     return code;
 }
+
+// --- parts -----------------------------------------------------------------------------------------------------------------
+
+// Adds a letter that is marked. False: there is one under that key.
+static bool add_marked(struct letters_txn *x, struct weir_slice value)
+{
+    static const struct remark marked = {.redrive = true};
+    struct weir_slice there;
+    struct letter_view view;
+    struct letter_key key;
+    bool is = letter_view_head(value, &view);
+    assert(is); // made here
+    letter_key_put(&key, view.block, view.item, (const char *)view.upstream.data, view.upstream.len);
+    if (letters_value(x, &key, &there))
+        return false;
+    letters_add(x, &key, &view, value, &marked);
+    return true;
+}
+
+static int split_locked(struct spool *spool, const struct letter_id *id, const struct weir_buf values[2],
+                        struct weir_err *err)
+{
+    struct letters_txn x;
+    struct found f;
+    int code = begin(spool, &x, err);
+    if (code != WEIR_OK)
+        return code;
+    code = find(&x, id, &f, err);
+    if (code == WEIR_OK)
+        letters_remove(&x, &f.key, LETTER_FORGOTTEN, 0);
+    for (size_t i = 0; i < 2 && code == WEIR_OK; i++)
+        if (!add_marked(&x, (struct weir_slice){values[i].data, values[i].len}) && x.t.rc == 0)
+            code = weir_fail(err, WEIR_E_AGAIN, "there is a dead letter of the same items");
+    if (code == WEIR_OK)
+        return letters_commit(&x, err);
+    letters_abort(&x);
+    return code;
+}
+
+int spool_letter_split(struct spool *spool, const struct letter_id *id, const struct spool_dead_letter parts[2],
+                       struct weir_err *err)
+{
+    struct dead_letters *d = spool->dead_letters;
+    struct weir_buf values[2] = {{0}};
+    int code = letter_encode(&parts[0], &values[0], err);
+    if (code == WEIR_OK)
+        code = letter_encode(&parts[1], &values[1], err);
+    pthread_mutex_lock(&d->lock);
+    if (code == WEIR_OK)
+        code = split_locked(spool, id, values, err);
+    if (code == WEIR_OK)
+        letters_unbusy(spool, id);
+    pthread_mutex_unlock(&d->lock);
+    weir_buf_free(&values[0]);
+    weir_buf_free(&values[1]);
+    return code;
+}

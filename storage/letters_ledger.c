@@ -173,6 +173,22 @@ bool letters_remove(struct letters_txn *x, const struct letter_key *key, enum le
     return x->t.rc == 0;
 }
 
+void letters_add(struct letters_txn *x, const struct letter_key *key, const struct letter_view *view,
+                 struct weir_slice value, const struct remark *remark)
+{
+    struct letter_lane *lane = letters_lane_of(x, view);
+    x->totals.requests++;
+    x->totals.items += view->items;
+    x->totals.bytes += letter_pages_bytes(value.len);
+    lmdb_put(&x->t, x->spool->dead_letters->letters, (struct weir_slice){key->bytes, key->len}, value, 0);
+    if (lane == NULL)
+        return;
+    lane->requests++;
+    lane->items += view->items;
+    lane->bytes += letter_pages_bytes(value.len);
+    letters_remark_set(x, key, lane, remark);
+}
+
 bool letters_is_busy(const struct spool *spool, const struct letter_key *key)
 {
     const struct dead_letters *d = spool->dead_letters;

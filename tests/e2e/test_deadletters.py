@@ -196,3 +196,27 @@ def test_live_data_and_dead_letters_share(box):
     weir.wait_drained()
     assert sink.ids("traces") == set(range(60)) | set(range(1000, 21000))
     agrees(weir)
+
+
+def test_a_letter_of_many_items_is_halved_around_what_is_refused(box):
+    sink = box.sink()
+    sink.listen(False)
+    weir = box.weir({"name": "up0", "endpoint": sink.url("grpc"), "max_data_age": "1s"})
+    box.gen(weir, signal="logs", items=2000, items_per_request=100)
+    wait_for(lambda: weir.lane("logs")["dead_lettered"] == 2000, 60, "all has become too old")
+    wait_for(lambda: not any(entry["settling"] for entry in letters(weir)), 30, "and that is durable")
+    assert all(entry["code"] == "TOO_OLD" for entry in letters(weir)) and max(entry["items"] for entry in letters(weir)) >= 100
+    sink.listen(True)
+    sink.mode(signal="logs", status=3, poison_id=777)
+    assert command(weir, "deadletter", "redrive", "--all").returncode == 0
+    wait_for(lambda: weir.lane("logs")["delivered"] == 1999 and not any(entry["redrive"] for entry in letters(weir)), 60, "all but one item")
+    left = letters(weir)
+    assert len(left) == 1 and left[0]["items"] == 1 and left[0]["code"] == "INVALID_ARGUMENT"
+    assert sink.ids("logs") == set(range(2000)) - {777} and sink.stats("logs")["duplicates"] == 0
+    agrees(weir)
+    sink.mode(ok=1)
+    assert command(weir, "deadletter", "redrive", left[0]["id"]).returncode == 0
+    wait_for(lambda: letters(weir) == [], 30, "the last one")
+    assert agrees(weir)["up0"]["logs"]["delivered"] == 2000
+    assert weir.terminate() == 0
+    verified(weir)

@@ -117,7 +117,8 @@ Test(letters, one_is_listed_and_read)
     letter_free(letter);
     id = letters_id(3, 1, "a");
     cr_expect_eq(spool_letter_get(home.spool, &id, &letter, NULL), WEIR_E_NOT_FOUND);
-    static const struct letter_filter none[] = {{.upstream = "b", .signal = -1}, {.upstream = "a", .signal = WEIR_LOGS}};
+    static const struct letter_filter none[] = {{.upstream = "b", .signal = -1},
+                                                {.upstream = "a", .signal = WEIR_LOGS}};
     for (size_t i = 0; i < 2; i++) {
         cr_assert_eq(spool_letters_list(home.spool, &none[i], NULL, 10, see, &info, &walked, NULL), WEIR_OK);
         cr_expect_eq(walked.letters, 0);
@@ -165,6 +166,48 @@ Test(letters, redrive_purge_and_refusal_move_the_ledger)
         letter_free(letter);
         home_again(&home);
     }
+    home_end(&home);
+}
+
+Test(letters, a_refused_one_may_become_two)
+{
+    struct home home = home_new();
+    uint8_t raw[10] = {0};
+    struct letter_id id = letters_id(4, 0, "a"), last;
+    struct letter *letter;
+    struct spool_dead_letter parts[2];
+    letters_block(home.spool, home.lane, "a", 4, 5);
+    change(&home, LETTERS_REDRIVE, 4, WEIR_OK);
+    cr_assert_eq(spool_letter_take(home.spool, "a", NULL, &letter, &last, NULL), WEIR_OK);
+    letter_free(letter);
+    for (unsigned i = 0; i < 2; i++)
+        parts[i] = (struct spool_dead_letter){.upstream = "a",
+                                              .code = "c",
+                                              .message = "m",
+                                              .block = 4,
+                                              .item = i * 2,
+                                              .items = i == 0 ? 2 : 3,
+                                              .raw = {raw, sizeof(raw)}};
+    cr_assert_eq(spool_letter_split(home.spool, &id, parts, NULL), WEIR_OK);
+    cr_expect_eq(agreed(&home).dead_lettered, 5);
+    home_again(&home);
+    cr_expect_eq(agreed(&home).dead_lettered, 5);
+    cr_expect_eq(spool_letters_marked(home.spool, "a"), 2);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(spool_letter_take(home.spool, "a", NULL, &letter, &last, NULL), WEIR_OK);
+        cr_expect_eq(letter_info_of(letter)->items, i == 0 ? 2 : 3);
+        letter_free(letter);
+        cr_assert_eq(spool_letter_delivered(home.spool, &last, 0, NULL), WEIR_OK);
+    }
+    cr_expect_eq(agreed(&home).dead_lettered, 0);
+    // A part that would take another's place: nothing is changed.
+    letters_block(home.spool, home.lane, "a", 3, 2);
+    id = letters_id(3, 0, "a");
+    parts[0].block = parts[1].block = 3;
+    parts[1].item = 0;
+    change(&home, LETTERS_REDRIVE, 3, WEIR_OK);
+    cr_expect_eq(spool_letter_split(home.spool, &id, parts, NULL), WEIR_E_AGAIN);
+    cr_expect_eq(agreed(&home).dead_lettered, 2);
     home_end(&home);
 }
 

@@ -214,18 +214,26 @@ Test(spool_space, dead_letters_stay_within_the_whole, .timeout = 120)
     for (int code = WEIR_OK; code == WEIR_OK && stored < 200; stored += code == WEIR_OK) {
         kit_fill(raw, 100000, stored);
         struct spool_dead_letter letter = {
-            .upstream = "a", .code = "c", .message = "m", .items = 1, .block = stored, .raw = {raw, 100000}};
+            .upstream = "nobody", .code = "c", .message = "m", .items = 1, .block = stored, .raw = {raw, 100000}};
         code = spool_dead_letter_put(spool, &letter, NULL);
         cr_assert(code == WEIR_OK || code == WEIR_E_FULL);
         cr_assert_leq(rig_disk_bytes(dir), 32 * MIB);
     }
     cr_expect(stored >= 8 && stored < 150, "%u", stored); // their reserve, a 32nd of all, and what else there was
     cr_expect_eq(rig_stats(spool).dead_letter_requests, stored);
+    // Nothing else can give them room, and what comes next is newer: the oldest of them go.
+    for (unsigned i = 0; i < 3; i++) {
+        struct spool_dead_letter letter = {
+            .upstream = "nobody", .code = "c", .message = "m", .items = 1, .block = 500 + i, .raw = {raw, 100000}};
+        KIT_UNTIL(spool_dead_letter_put(spool, &letter, NULL) == WEIR_OK); // tried again, as the relay does
+        cr_assert_leq(rig_disk_bytes(dir), 33 * MIB);
+    }
+    cr_expect_gt(rig_stats(spool).dead_letters_evicted, 0);
     // When there is room again they get it.
     kit_drain(spool, a, WEIR_TRACES, 1000, NULL, NULL);
     KIT_UNTIL(kit_files(dir, "seg-", NULL, 0) == 1);
     struct spool_dead_letter letter = {
-        .upstream = "a", .code = "c", .message = "m", .items = 1, .block = 999, .raw = {raw, 100000}};
+        .upstream = "nobody", .code = "c", .message = "m", .items = 1, .block = 999, .raw = {raw, 100000}};
     cr_expect_eq(spool_dead_letter_put(spool, &letter, NULL), WEIR_OK);
     free(raw);
     spool_close(spool);
