@@ -176,7 +176,10 @@ Test(salvage, any_byte_changed, .timeout = 120)
         drain(to, evicted, after);
         for (size_t i = 0; i < 4; i++) {
             cr_assert(!known || evicted[i] == lanes[i].lost_items, "round %u, lane %zu", round, i);
-            cr_assert_eq(after[i].accepted, accepted_of(kit_lanes[i].signal), "round %u, lane %zu", round, i);
+            // An older state knows nothing of letters that were put since: they count as accepted again, and their block is pending.
+            uint64_t again = after[i].accepted - accepted_of(kit_lanes[i].signal);
+            cr_assert(again == 0 || (file == files[2] && again == after[i].dead_lettered), "round %u, lane %zu: %llu",
+                      round, i, (unsigned long long)again);
             lost_some += evicted[i] > 0;
         }
         kit_remove_directory(to);
