@@ -134,6 +134,8 @@ struct governor_end {
     uint64_t retry_after_ms; // the server's own delay, 0: none. The longest of several counts
 };
 void governor_ended(struct governor *governor, uint64_t now_ns, const struct governor_end *end, double random);
+// The latest refusals were about something else than this upstream's load: what was learnt from them does not hold.
+void governor_take_back(struct governor *governor);
 // It was started and is over without an answer, by our own doing.
 void governor_dropped(struct governor *governor, uint64_t bytes);
 

@@ -61,3 +61,12 @@ bool governor_doubts(struct governor *governor, uint64_t now_ns, bool delayed)
     take_up_again(governor, now_ns);
     return true;
 }
+
+void governor_take_back(struct governor *governor)
+{
+    governor->rate_refused = governor->doubt.rate_before;
+    governor->doubt.rate = 0;
+    governor->refusals = 0;
+    if (!governor->down)
+        governor->next_ns = 0;
+}

@@ -174,6 +174,18 @@ static void emit_orphan(struct metrics_writer *w, const struct metric_row *row, 
     }
 }
 
+static void emit_upstream_window(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
+{
+    for (size_t u = 0; u < s->upstream_count; u++)
+        metrics_put_u64(w, &LABEL("upstream", s->upstreams[u].name), 1, u64_at(&s->upstreams[u].replay, row->field));
+}
+
+static void emit_upstream_rate(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s)
+{
+    for (size_t u = 0; u < s->upstream_count; u++)
+        metrics_put(w, &LABEL("upstream", s->upstreams[u].name), 1, s->upstreams[u].replay.rate_bytes);
+}
+
 typedef void (*emit_lane_fn)(struct metrics_writer *w, const struct metric_row *row, const struct snapshot *s,
                              const struct snapshot_lane *lane, const struct metric_label labels[2]);
 
@@ -342,6 +354,9 @@ const struct metric_row metric_rows[] = {
 
     {"weir_upstream_state", G, "", "upstream, state", "1 for the upstream's state, 0 for the others.", emit_upstream_state, 0},
     {"weir_upstream_last_error_timestamp_seconds", G, "seconds", "upstream", "When the last error came; 0 when none has come since start.", emit_upstream_error_time, 0},
+    {"weir_upstream_window_bytes", G, "bytes", "upstream", "Raw bytes of exports that may be under way at once now.", emit_upstream_window, offsetof(struct replay_stats, window_bytes)},
+    {"weir_upstream_in_flight_bytes", G, "bytes", "upstream", "Raw bytes of exports that are under way.", emit_upstream_window, offsetof(struct replay_stats, in_flight_bytes)},
+    {"weir_upstream_rate_bytes_per_second", G, "", "upstream", "Raw bytes a second that may be sent now, by rate_limit and by what was refused; 0 where no limit is known.", emit_upstream_rate, 0},
 
     {"weir_certificate_expiry_timestamp_seconds", G, "seconds", "role, name", "When a certificate that weir shows expires: a listener's, or the one for an upstream.", emit_expiry, 0},
     {"weir_secrets_refused", G, "", "", "Files of certificates, keys or tokens that have changed and cannot be used, so that the last good ones hold.", emit_refused_files, 0},

@@ -36,10 +36,12 @@ struct replay_stats {
     uint64_t since_unix_ns;
     uint64_t error_unix_ns; // of the last error; 0: none yet
     char error_code[32], error_message[256];
-    uint64_t next_attempt_ns; // monotonic; 0: no wait under way
-    const char *endpoint;     // in use
-    char token_error[256];    // what is wrong with bearer_token_file now, so that the last token holds; "": nothing
-    const char *encoding;     // what exports are sent with now: "zstd"
+    uint64_t window_bytes, in_flight_bytes; // raw: what may be under way at once now, and what is
+    double rate_bytes;                      // raw, a second, that may be sent now; 0: no limit is known
+    uint64_t next_attempt_ns;               // monotonic; 0: no wait under way
+    const char *endpoint;                   // in use
+    char token_error[256]; // what is wrong with bearer_token_file now, so that the last token holds; "": nothing
+    const char *encoding;  // what exports are sent with now: "zstd"
     struct replay_lane_stats lanes[WEIR_SIGNALS];
 };
 

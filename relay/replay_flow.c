@@ -112,7 +112,10 @@ static bool is_own_trouble(struct replay_lane *lane, const struct export *export
         return lane->put_off_own; // it was under way with one that was put off: the same trouble
     if (lane->put_off_ns == 0)
         lane->put_off_others = others;
-    lane->put_off_own = lane->put_off_ns != 0 && others > lane->put_off_others;
+    bool own = lane->put_off_ns != 0 && others > lane->put_off_others;
+    if (own && !lane->put_off_own)
+        governor_take_back(&lane->replay->flow.governor);
+    lane->put_off_own = own;
     lane->put_off_ns = weir_now_ns();
     return lane->put_off_own;
 }

@@ -144,6 +144,16 @@ static void log_state(struct replay *replay, enum replay_state before, enum repl
               wait_ms > 0 ? LOG_F64("next_attempt_seconds", (double)wait_ms / 1e3) : (struct log_field){0});
 }
 
+// What is shown moves by the table, too. Between two looks more may have happened than one move: by a wait, a probe, or having nothing to do.
+static void show(enum replay_state *shown, enum replay_state state)
+{
+    static const enum replay_state between[] = {REPLAY_PROBING, REPLAY_BACKING_OFF, REPLAY_IDLE};
+    for (size_t i = 0; i < WEIR_COUNT(between) && !replay_may_move(*shown, state); i++)
+        if (replay_may_move(*shown, between[i]) && replay_may_move(between[i], state))
+            replay_move(shown, between[i]);
+    replay_move(shown, state);
+}
+
 // The upstream's state is that of its lane that needs a person most: the enum is in that order but for replaying and delivering.
 void replay_update_state(struct replay *replay)
 {
@@ -165,11 +175,14 @@ void replay_update_state(struct replay *replay)
     replay->stats.next_attempt_ns = next_ns > now_ns ? next_ns : 0;
     replay->stats.encoding = encoding_name(replay->encoding);
     for (int i = 0; i < WEIR_SIGNALS; i++) {
-        replay->stats.lanes[i].state = states[i];
+        show(&replay->stats.lanes[i].state, states[i]);
+        replay->stats.window_bytes = (uint64_t)replay->flow.governor.window_bytes;
+        replay->stats.in_flight_bytes = replay->flow.governor.in_flight_bytes;
+        replay->stats.rate_bytes = governor_rate(&replay->flow.governor, now_ns);
         replay->stats.lanes[i].export_max_bytes = lane_bytes_max(&replay->lanes[i]);
     }
     if (state != before) {
-        replay->stats.state = state;
+        show(&replay->stats.state, state);
         replay->stats.since_unix_ns = weir_now_unix_ns();
     }
     pthread_mutex_unlock(&replay->lock);

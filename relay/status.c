@@ -296,6 +296,11 @@ static json_t *upstream_part(const struct snapshot *s, const struct snapshot_ups
     put_real(rates, "in_bytes", upstream->rates.in_bytes);
     put_real(rates, "out_bytes", upstream->rates.out_bytes);
     put(object, "rates", rates.json);
+    struct object flow = object_new(failed);
+    put_u64(flow, "window_bytes", replay->window_bytes);
+    put_u64(flow, "in_flight_bytes", replay->in_flight_bytes);
+    put_known(flow, "rate_bytes_per_second", replay->rate_bytes > 0, replay->rate_bytes);
+    put(object, "flow", flow.json);
     struct object lanes = object_new(failed);
     for (size_t i = 0; i < WEIR_SIGNALS; i++)
         if (upstream->lanes[i].replay.open)
