@@ -9,6 +9,8 @@ void size_limit_taken(struct size_limit *limit, uint64_t bytes)
         *limit = (struct size_limit){.bytes = limit->bytes, .taken = limit->taken};
     if (limit->bytes == 0 || bytes < limit->bytes - limit->bytes / 8)
         return;
+    if (bytes > limit->bytes) // a single item, say
+        limit->bytes = bytes;
     if (++limit->near_limit < SIZE_LIMIT_TRIES)
         return;
     limit->near_limit = 0;
@@ -17,8 +19,10 @@ void size_limit_taken(struct size_limit *limit, uint64_t bytes)
 
 void size_limit_refused(struct size_limit *limit, uint64_t bytes)
 {
-    if (limit->taken >= bytes) // it took more once: no longer
+    if (limit->taken >= bytes) { // it took as much: for this once, it may have been something else
         limit->taken = 0;
+        return;
+    }
     if (limit->refused == 0 || bytes < limit->refused)
         limit->refused = bytes;
     uint64_t most = limit->taken > bytes / 2 ? limit->taken : bytes / 2;

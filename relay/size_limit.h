@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How large a request an upstream takes in one lane, learnt from what it took and what it refused for its size. Pure.
 //
-// A refusal for size is believed when the same data was taken in smaller parts: then exports are made smaller. After a good many exports
+// A refusal for size is believed when the same data was taken in smaller parts: then exports are made smaller. Where as much was taken
+// before, only the second in a row is: who is short of something else says the same words now and then. After a good many exports
 // near the limit one that is an eighth larger tries whether it still holds; when it does, that costs two exports more. What was learnt is
 // forgotten (zeroed) when the upstream was away or another endpoint is used: that may be another peer, or a changed setting.
 #ifndef WEIR_RELAY_SIZE_LIMIT_H
