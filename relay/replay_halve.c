@@ -111,27 +111,39 @@ static bool take_blocks(const struct replay_lane *lane, uint64_t to, struct expo
     return part->view_count > 0;
 }
 
+// [at, *to) of the open block, with less items when that is above `max_bytes`.
+static int make_within(struct split *split, uint64_t max_bytes, uint64_t *to, struct weir_slice *raw)
+{
+    uint64_t start = split->starts[split->block_index];
+    for (;;) {
+        uint64_t items = *to - split->at, smaller = 0;
+        int rc = part_make(&split->block, split->at - start, *to - start, raw, &split->err);
+        if (rc != WEIR_OK || raw->len <= max_bytes || items < 2)
+            return rc;
+        uint64_t fits = (uint64_t)((double)items * ((double)max_bytes / (double)raw->len));
+        fits -= fits / 16; // items differ: rather a little less than once more
+        fits = fits < 1 ? 1 : fits > items - 1 ? items - 1 : fits;
+        rc = cut(split, split->at, *to, split->at + fits, &smaller);
+        if (rc != WEIR_OK || smaller == 0)
+            return rc;
+        *to = smaller;
+    }
+}
+
 // Items of the block at `at`, up to `to` and what an export may have.
 static int take_items(struct replay_lane *lane, uint64_t to, struct export *part, struct weir_slice *raw)
 {
     struct split *split = &lane->split;
     size_t index = split_block_of(split, split->at);
     uint64_t start = split->starts[index], end = split->starts[index + 1], max_bytes = part_bytes_max(lane);
+    uint64_t wanted = to = to < end ? to : end;
     int rc = split_open_block(split, index, &split->err);
-    if (to > end)
-        to = end;
-    while (rc == WEIR_OK) {
-        uint64_t items = to - split->at, smaller = 0;
-        rc = part_make(&split->block, split->at - start, to - start, raw, &split->err);
-        if (rc != WEIR_OK || raw->len <= max_bytes || items < 2)
-            break;
-        uint64_t fits = (uint64_t)((double)items * ((double)max_bytes / (double)raw->len));
-        fits -= fits / 16; // items differ: rather a little less than once more
-        fits = fits < 1 ? 1 : fits > items - 1 ? items - 1 : fits;
-        rc = cut(split, split->at, to, split->at + fits, &smaller);
-        if (rc == WEIR_OK && smaller == 0)
-            break;
-        to = smaller;
+    if (rc == WEIR_OK)
+        rc = make_within(split, max_bytes, &to, raw);
+    // Above the limit with one profile is the dictionary, which goes into every part: it is not to go once for each profile.
+    if (rc == WEIR_OK && lane->signal == WEIR_PROFILES && raw->len > max_bytes && to < wanted) {
+        to = wanted;
+        rc = make_within(split, 2 * raw->len, &to, raw);
     }
     part->views[0] = split->whole->views[index]; // for the head; there is no view to release
     part->views[0].pin = NULL;

@@ -147,6 +147,7 @@ static void give_up(struct replay_lane *lane, uint64_t to, const struct verdict 
         return;
     }
     split->lesson_bytes = 0; // that was why, not the size
+    split->max_bytes = UINT64_MAX;
     lane->refused_in_a_row++;
     split->attempts = split->whole->was_refused; // so often what follows was refused so far
     split->bad_end = to;
@@ -239,7 +240,10 @@ static void start(struct replay_lane *lane, struct export *whole)
         split->starts[i + 1] = split->starts[i] + (whole->views[i].items > 0 ? whole->views[i].items : 1);
     if (!whole->was_refused)
         return;
-    refused(lane, split_total(split), whole->raw_bytes, &whole->refusal);
+    if (may_still_pass(lane, split_total(split), &whole->refusal))
+        lane_fail(lane, whole, &whole->refusal);
+    else
+        refused(lane, split_total(split), whole->raw_bytes, &whole->refusal);
 }
 
 static void start_next(struct replay_lane *lane)

@@ -116,16 +116,8 @@ __attribute__((unused)) static void spoil(struct weir_buf *value)
 
 static bool spoil_next;
 
-__attribute__((unused)) static void append_block(struct replay_rig *rig, enum weir_signal signal, uint64_t id,
-                                                 const uint64_t *requests, size_t count, size_t filling)
+__attribute__((unused)) static void append_built(struct replay_rig *rig, struct block_builder *builder)
 {
-    struct block_builder *builder = block_builder_new(signal, (struct weir_slice){NULL, 0}, 1);
-    for (size_t i = 0; i < count; id += requests[i++]) {
-        struct weir_buf raw = make_request(signal, id, requests[i], filling);
-        struct block_request request = {.items = requests[i], .received_ns = weir_now_unix_ns()};
-        cr_assert_eq(block_builder_add(builder, (struct weir_slice){raw.data, raw.len}, &request, NULL), WEIR_OK);
-        weir_buf_free(&raw);
-    }
     struct block *block;
     struct kit_wait wait = KIT_WAIT;
     cr_assert_eq(block_builder_seal(builder, &block, NULL), WEIR_OK);
@@ -135,6 +127,33 @@ __attribute__((unused)) static void append_block(struct replay_rig *rig, enum we
     kit_send(rig->spool, &wait, block);
     cr_assert_eq(kit_join(&wait), WEIR_OK);
     block_builder_free(builder);
+}
+
+static void add_request(struct block_builder *builder, struct weir_buf *raw, uint64_t items)
+{
+    struct block_request request = {.items = items, .received_ns = weir_now_unix_ns()};
+    cr_assert_eq(block_builder_add(builder, (struct weir_slice){raw->data, raw->len}, &request, NULL), WEIR_OK);
+    weir_buf_free(raw);
+}
+
+// A block of this one request.
+__attribute__((unused)) static void append_raw(struct replay_rig *rig, enum weir_signal signal, struct weir_buf *raw,
+                                               uint64_t items)
+{
+    struct block_builder *builder = block_builder_new(signal, (struct weir_slice){NULL, 0}, 1);
+    add_request(builder, raw, items);
+    append_built(rig, builder);
+}
+
+__attribute__((unused)) static void append_block(struct replay_rig *rig, enum weir_signal signal, uint64_t id,
+                                                 const uint64_t *requests, size_t count, size_t filling)
+{
+    struct block_builder *builder = block_builder_new(signal, (struct weir_slice){NULL, 0}, 1);
+    for (size_t i = 0; i < count; id += requests[i++]) {
+        struct weir_buf raw = make_request(signal, id, requests[i], filling);
+        add_request(builder, &raw, requests[i]);
+    }
+    append_built(rig, builder);
 }
 
 // Up to `blocks` blocks of up to 4 requests. Returns the items.

@@ -111,3 +111,77 @@ Test(replay_sizes, what_is_evicted_meanwhile_is_not_sent)
     cr_expect_eq(rig_ledger(rig, WEIR_LOGS).evicted, 20);
     rig_free(rig);
 }
+
+// --- not only for its size ----------------------------------------------------------------------------------------------
+
+static struct rig_answer exhausted_by_poison(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    (void)rig;
+    for (size_t i = 0; i < seen->id_count; i++)
+        if (poison_ids[seen->ids[i]])
+            return (struct rig_answer){.status = GRPC_RESOURCE_EXHAUSTED, .message = "no"};
+    return (struct rig_answer){.status = 0};
+}
+
+// Down to the single item parts are made ever smaller; what that was for ends with the item.
+Test(replay_sizes, what_follows_an_item_that_is_too_large_by_itself_does_not_go_item_by_item)
+{
+    random_state = seed();
+    struct replay_rig *rig = new_rig(WEIR_LOGS, CONFIG_ORDER_STRICT, CONFIG_PROTOCOL_GRPC);
+    rig->decide = exhausted_by_poison;
+    append_block(rig, WEIR_LOGS, 0, (uint64_t[]){RIG_IDS_MAX}, 1, 20);
+    poison_ids[3] = true;
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    expect_all_but_poison_once(rig, WEIR_LOGS, RIG_IDS_MAX);
+    cr_expect_leq(rig->seen_count - 1, 18, "%d exports more, 2·log2(n) is 18", rig->seen_count - 1);
+    rig_free(rig);
+}
+
+#define TRIES 10
+
+static struct rig_answer data_loss_at_first(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    (void)rig;
+    return (struct rig_answer){.status = seen->index < TRIES - 1 ? GRPC_DATA_LOSS : 0};
+}
+
+// Also when it was alone from the start.
+Test(replay_sizes, a_single_item_whose_refusal_may_pass_is_tried_again_U17)
+{
+    random_state = seed();
+    struct replay_rig *rig = new_rig(WEIR_LOGS, CONFIG_ORDER_STRICT, CONFIG_PROTOCOL_GRPC);
+    rig->decide = data_loss_at_first;
+    append_block(rig, WEIR_LOGS, 0, (uint64_t[]){1}, 1, 0);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    expect_all_but_poison_once(rig, WEIR_LOGS, 1);
+    cr_expect_eq(rig->seen_count, TRIES);
+    rig_free(rig);
+}
+
+#define DICTIONARY 100000
+
+static struct rig_answer takes_a_dictionary(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    (void)rig;
+    return (struct rig_answer){.status = seen->raw_bytes > DICTIONARY + 2000 ? GRPC_OUT_OF_RANGE : 0};
+}
+
+// It goes into every part, so that half of the items is far more than half of the bytes.
+Test(replay_sizes, a_large_dictionary_does_not_go_once_for_each_profile)
+{
+    random_state = seed();
+    struct replay_rig *rig = new_rig(WEIR_PROFILES, CONFIG_ORDER_STRICT, CONFIG_PROTOCOL_GRPC);
+    struct weir_buf raw = make_request(WEIR_PROFILES, 0, RIG_IDS_MAX, 0), dictionary = {0};
+    static char text[DICTIONARY];
+    rig->decide = takes_a_dictionary;
+    cr_assert(wire_put_bytes(&dictionary, 5, text, sizeof(text)));
+    nest(&raw, 2, &dictionary);
+    append_raw(rig, WEIR_PROFILES, &raw, RIG_IDS_MAX);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_PROFILES);
+    expect_all_but_poison_once(rig, WEIR_PROFILES, RIG_IDS_MAX);
+    cr_expect_leq(rig->seen_count, 40, "%d exports", rig->seen_count);
+    rig_free(rig);
+}
