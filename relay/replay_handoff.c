@@ -180,6 +180,7 @@ bool handoff_write(const struct export *export, char out[HANDOFF_TEXT_MAX])
     handoff.low = handoff.span.from.block;
     if (spool_lane_intervals(lane->spool_lane, &pending, 1) > 0 && pending.first < handoff.low)
         handoff.low = pending.first;
+    handoff.low = with_empty(lane, handoff.low); // as what is under way has it
     handoff_format(&handoff, out);
     return true;
 }

@@ -161,6 +161,7 @@ static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const
 {
     struct split *split = &lane->split;
     uint64_t middle;
+    bool exact = split->repeated;
     split->attempts += split->tries == 0;
     if (verdict->repeated) { // it takes data: down to the single item
         split->repeated = true;
@@ -169,6 +170,10 @@ static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const
     int rc = split_halve(lane, split->at, to, &middle);
     if (rc != WEIR_OK) {
         cannot_go_on(lane, rc);
+        return;
+    }
+    if (middle == to && verdict->repeated && !exact) { // once more, without the emptiness before it
+        split->bad_end = to;
         return;
     }
     if (middle == to) {

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "relay/handoff.h"
+#include "relay/positions.h"
 #include "tests/unit/replay_rig.h"
 
 TestSuite(replay_handoff, .timeout = 60);
@@ -144,5 +145,57 @@ Test(replay_handoff, what_is_there_in_part_goes_in_parts)
     for (int i = 8; i < rig->seen_count; i++)
         most = rig->seen[i].id_count > most ? rig->seen[i].id_count : most;
     cr_expect_geq(most, 4);
+    rig_free(rig);
+}
+
+// A weir's judgement of what it gets, as it was when it came in.
+static struct position_set taken;
+
+static struct rig_answer judge_positions(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    struct handoff handoff = handoff_of(seen);
+    if (seen->signal != WEIR_TRACES)
+        return (struct rig_answer){0};
+    positions_raise(&taken, (struct position){handoff.low, 0});
+    switch (positions_look(&taken, handoff.span)) {
+    case POSITIONS_ALL:
+        return (struct rig_answer){.repeat = "all"};
+    case POSITIONS_PART:
+        return (struct rig_answer){.status = GRPC_OUT_OF_RANGE, .repeat = "part"};
+    case POSITIONS_NONE:
+        break;
+    }
+    if (seen->ids[0] == 0 && atomic_load(&rig->limit) == 0)
+        return (struct rig_answer){.hold = true};
+    positions_add(&taken, handoff.span);
+    return (struct rig_answer){0};
+}
+
+// One that covers emptiness before it, some of which counts as taken by then: what cannot be divided must not be given up for that.
+Test(replay_handoff, emptiness_that_was_passed_gives_nothing_up)
+{
+    struct replay_rig *rig = rig_new(
+        (struct config_upstream){.max_request_size_bytes = 700, .order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}});
+    rig->decide = judge_positions;
+    rig_start(rig);
+    for (unsigned i = 0; i < 4; i++) {
+        rig_append(rig, WEIR_LOGS, 100 + i, 1, 600);
+        RIG_DRAINED(rig, WEIR_LOGS);
+    }
+    replay_look_again(atomic_load(&rig->replay));
+    struct spool_interval pending;
+    struct spool_lane *lane = rig_stats(rig).lanes[WEIR_TRACES].lane;
+    KIT_UNTIL(spool_lane_intervals(lane, &pending, 1) == 1 && pending.first == 4);
+    rig_append(rig, WEIR_TRACES, 0, 1, 600);
+    KIT_UNTIL(atomic_load(&rig->held_count) == 1);
+    rig_append(rig, WEIR_TRACES, 1, 1, 600);
+    KIT_UNTIL(rig_ledger(rig, WEIR_TRACES).delivered == 2);
+    atomic_store(&rig->limit, 1);
+    rig_release(rig, (struct rig_answer){.status = GRPC_UNAVAILABLE});
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).dead_lettered, 0);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).delivered, 4);
+    cr_expect_eq(rig->delivered[0], 1);
+    cr_expect_eq(rig->delivered[1], 1);
     rig_free(rig);
 }
