@@ -20,6 +20,7 @@
 #define CLIMB_MAX_S    250.0
 #define CLIMB_ABOVE    1.0
 #define RATE_FORGOTTEN 4.0
+#define SETTLED        5                // answers after an outage, before which no rate is known
 #define FIRST_SPAN_NS  100e6            // for a first export alone
 #define SLOWEST_S      30.0             // between exports: no rate counts as less
 #define REFUSALS_MAX   5                // in a row: an outage
@@ -238,8 +239,10 @@ static void go_down(struct governor *governor, uint64_t now_ns, bool keep)
 
 static void come_up(struct governor *governor, uint64_t now_ns)
 {
-    if (!governor->keep_window)
+    if (!governor->keep_window) {
         governor->up_ns = now_ns;
+        governor->up_answers = 0;
+    }
     governor->down = governor->keep_window = false;
     governor->next_ns = now_ns + (uint64_t)(governor->latency_ns * governor->random);
     governor->start_count = 0; // the wait was no low rate
@@ -290,7 +293,8 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
             return;
         bool much = governor->slow_start || governor->refusals > 1;
         // While latency tells how much it takes the window follows that; and slow start has to find the end of the window first.
-        if (governor->slow_start || governor->latency_ns > QUEUED * governor->least_ns) {
+        if (governor->slow_start || governor->up_answers < SETTLED ||
+            governor->latency_ns > QUEUED * governor->least_ns) {
             governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - QUEUED_LESS));
         } else {
             remember_refusal(governor, now_ns, end);
@@ -317,6 +321,8 @@ static void answered(struct governor *governor, uint64_t now_ns, const struct go
     governor_doubt_answered(governor);
     if (governor->answers < UINT32_MAX)
         governor->answers++;
+    if (governor->up_answers < SETTLED)
+        governor->up_answers++;
     uint64_t started_ns = now_ns - end->latency_ns;
     if (governor->down) {
         if (backoff_is_older(&governor->backoff, started_ns) || backoff_waits(&governor->backoff, now_ns))

@@ -94,6 +94,7 @@ struct governor {
     uint64_t refused_ns; // when
     double climb_ns;     // from then until that rate is reached again
     uint32_t refusals;   // in a row
+    uint32_t up_answers; // since it came up, as far as that matters
     uint32_t answers;    // since the last refusal
     double refused_part; // of the latest exports, smoothed: 0 ... 1
     double mean_bytes;   // of an export, smoothed

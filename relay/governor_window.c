@@ -5,19 +5,19 @@
 #include <math.h>
 
 // The window.
-#define WINDOW_LEAST  64   // part of an export that the window never falls below
-#define GROW          0.25 // of an export, in a round trip: what a window of one or more grows by
-#define GROW_SMALL    0.02 // and what much smaller ones grow by, in the same time
-#define GROW_PART_MAX 0.1  // but no window by more than this part of itself at once
-#define SHRINK        0.4  // times the part of the latency that is too much ...
-#define SHRINK_MAX    0.3  // ... but no more than this at once
+#define WINDOW_LEAST  64    // part of an export that the window never falls below
+#define GROW          0.25  // of an export, in a round trip: what a window of one or more grows by
+#define GROW_SMALL    0.02  // and what much smaller ones grow by, in the same time
+#define GROW_PART_MAX 0.015 // but over its root, by no more than this part of itself at once
+#define SHRINK        0.3   // times the part of the latency that is too much ...
+#define SHRINK_MAX    0.3   // ... but no more than this at once
 #define PERIOD_NS     (3600 * UINT64_C(1000000000)) // the least latency is that of one to two of them
 #define RECENT_NS     (30 * UINT64_C(1000000000))   // a mean latency says something of now for so long
 // So long may an export wait at the upstream: a fixed time, since all who share it wait the same, near or far; but a part of the least
 // latency where that is more. And a part more, over the root of the exports that are sent in RATE_NS: small ones gain on large ones.
 #define QUEUE_NS    50e6
-#define QUEUE_LEAST 0.5
-#define QUEUE_SMALL 0.4
+#define QUEUE_LEAST 0.2
+#define QUEUE_SMALL 0.45
 #define RATE_NS     100e6
 // For so long, and to this part, the window shrinks before that counts as in vain.
 #define IN_VAIN_NS (30 * UINT64_C(1000000000))
@@ -88,11 +88,13 @@ static double least_latency_ns(const struct governor *governor, uint64_t now_ns,
     return least_ns;
 }
 
-// What the latency may be before it counts as a queue.
+// What the latency may be before it counts as a queue. (With a window of an export or more, one may wait while another is served: else
+// the upstream would have nothing to do between two.)
 static double target_ns(const struct governor *governor, double least_ns)
 {
-    double exports = governor->window_bytes / governor_unit(governor) / governor->latency_ns * RATE_NS;
-    return least_ns + larger(QUEUE_LEAST * least_ns, QUEUE_NS) * (1 + QUEUE_SMALL / sqrt(exports));
+    double window = governor->window_bytes / governor_unit(governor), exports = window / governor->latency_ns * RATE_NS;
+    double part = QUEUE_LEAST + (1 - QUEUE_LEAST) * smaller(window * window, 1);
+    return least_ns + larger(part * least_ns, QUEUE_NS) * (1 + QUEUE_SMALL / sqrt(exports));
 }
 
 // Shrinking does not help: the window is a small part of what it was, or as small as latency makes it, and all the while the latency has
@@ -120,7 +122,7 @@ static void judge_episode(struct governor *governor, uint64_t now_ns, double exc
 
 static void shrink(struct governor *governor, uint64_t now_ns, double latency_ns, double target, double least_ns)
 {
-    double part = smaller(SHRINK * (latency_ns - target) / latency_ns, SHRINK_MAX);
+    double part = smaller(SHRINK * (latency_ns - target) / (target - least_ns), SHRINK_MAX);
     governor->slow_start = false;
     governor->shrunk_ns = now_ns;
     governor_set_window(governor, governor->window_bytes * (1 - part));
@@ -134,7 +136,7 @@ static void grow(struct governor *governor, double bytes, double room)
     if (!governor->slow_start) {
         double window = governor->window_bytes / governor_unit(governor);
         double grow = window < 1 ? GROW_SMALL + GROW * window * window * window * window : GROW_SMALL + GROW;
-        more *= smaller(grow / (window * window), GROW_PART_MAX) * room;
+        more *= smaller(grow / (window * window), GROW_PART_MAX / sqrt(window)) * room;
     }
     governor_set_window(governor, governor->window_bytes + more);
     if (governor->window_bytes >= governor->threshold_bytes)
@@ -155,7 +157,7 @@ void governor_learn_latency(struct governor *governor, uint64_t now_ns, const st
     if (!held_up)
         return; // traffic that needs less than the window tells nothing of it
     if (latency <= target)
-        grow(governor, (double)end->bytes, (target - latency) / target);
+        grow(governor, (double)end->bytes, smaller((target - latency) / (target - least_ns), 1));
     else if (started_ns >= governor->shrunk_ns)
         shrink(governor, now_ns, latency, target, least_ns);
 }

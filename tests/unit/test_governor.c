@@ -151,9 +151,9 @@ Test(governor, a_window_below_one_export_is_a_gap_between_exports)
     cr_assert_leq(rig.most_in_flight, 1);
     cr_assert(rig.starts >= 2 && rig.starts <= 6, "a share of one request at a time: %lu in 10 s", rig.starts);
     // It was not a queue but a longer path: shrinking is given up.
-    rig_run(&rig, START + 60 * S);
+    rig_run(&rig, START + 90 * S);
     rig_clear(&rig);
-    rig_run(&rig, START + 70 * S);
+    rig_run(&rig, START + 100 * S);
     cr_assert_geq(rig.delivered, 90, "%lu", rig.delivered);
 }
 
