@@ -5,7 +5,6 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 V       ?= 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-
 # SANITIZE=address,undefined or SANITIZE=thread, and CC=clang, build apart from the plain gcc build. Criterion cannot start under
 # ThreadSanitizer (both want the same addresses): tests/tools/tsan/ stands in for it there.
 SANITIZE ?=
@@ -25,7 +24,6 @@ ALL_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(SANITIZE),-fs
 LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llmdb -lm
 Q        := $(if $(filter 0,$(V)),@)
 say       = $(if $(filter 0,$(V)),@printf '  %-6s %s\n' '$(1)' '$(2)')
-
 SCHEMA   := $(shell find proto/opentelemetry proto/google -name '*.proto' 2>/dev/null | sed 's,^proto/,,')
 GEN_C    := $(SCHEMA:%.proto=$(B)/gen/%.pb-c.c)
 GEN_H    := $(GEN_C:.c=.h)
@@ -38,7 +36,6 @@ BENCHES  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS    := $(B)/weir-gen $(B)/weir-sink $(B)/weir-chaos
 E2E_TOOLS := $(B)/tests/slow_fdatasync.so $(B)/tests/tools/lanes $(B)/tests/tools/fill
-
 # The targets that `make help` lists. One that is asked for and has no rule is an error then, not "nothing to be done".
 .PHONY: FORCE tools fuzz-run $(shell sed -nE 's/^([a-z0-9-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 .DEFAULT_GOAL := help
@@ -103,9 +100,9 @@ $(B)/tests/tools/lanes $(B)/tests/tools/fill: %: %.o $(B)/tests/tools/common/emi
 	$(call say,LINK,$@)
 	$(link)
 $(B)/tests/model/model: $(call src_objs,tests/model) $(B)/libstorage.a $(B)/libproto.a
-	$(call say,LINK,$@)
-	$(link)
+$(B)/tests/sim/sim: $(call src_objs,tests/sim) $(B)/librelay.a $(ARCHIVES)
 $(B)/tests/powercut/powercut: $(call src_objs,tests/powercut) $(B)/libstorage.a
+$(B)/tests/model/model $(B)/tests/sim/sim $(B)/tests/powercut/powercut:
 	$(call say,LINK,$@)
 	$(link) -ldl
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/librelay.a $(ARCHIVES)
@@ -124,6 +121,10 @@ model: $(B)/tests/model/model ## random sequences against the spool and a model 
 model-test: $(B)/tests/model/model ## a short form of it, and that planted faults are found
 	@$(B)/tests/model/model self-test
 	@MODEL_SEQUENCES=60 $(B)/tests/model/model
+sim: $(B)/tests/sim/sim ## ten thousand relays in front of one upstream, beside the Collector's, in virtual time: tests/sim/*.svg (a minute)
+	@$< --out tests/sim
+sim-test: $(B)/tests/sim/sim ## a short form of it
+	@$< --short
 schema-check: build/venv/.opentelemetry-proto-1.45.2 ## compare proto/'s schema with OTLP's official one (pip fetches it into build/venv)
 	@build/venv/bin/python tests/unit/check_schema.py proto
 JSON_REQUESTS ?= 300
@@ -136,8 +137,7 @@ build/venv/.opentelemetry-proto-%:
 FUZZ_SECONDS ?= 20
 fuzz: ## run each fuzz target for FUZZ_SECONDS=20, with clang and sanitizers, from tests/fuzz/corpus
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined B=build/fuzz fuzz-run
-fuzz-run: $(FUZZERS)
-	@tests/fuzz/run.sh $(B) $(FUZZ_SECONDS) $(FUZZERS)
+fuzz-run: $(FUZZERS); @tests/fuzz/run.sh $(B) $(FUZZ_SECONDS) $(FUZZERS)
 e2e: $(B)/weir tools $(E2E_TOOLS) ## the real binaries against each other, in parallel (E2E="-k outage" for a part)
 	@WEIR_BUILD=$(B) /usr/bin/python3 -m pytest -p no:cacheprovider -n 4 -q -rs $(E2E) tests/e2e
 outage: E2E := -k "outage or kill"
@@ -170,7 +170,7 @@ lint: $(GEN_H) ## format, clang-tidy, shellcheck, yamllint; lists what is past o
 format: ## clang-format on all C
 	clang-format -i $(shell find proto storage net relay tests -name '*.[ch]' -not -path '*/node_modules/*')
 # Each step is a make of its own, since the first may install what this file asks pkg-config for.
-TEST_STEPS := all layers schema-check json-check unit model-test powercut-test e2e attacks-test interop readme-check k8s-check
+TEST_STEPS := all layers schema-check json-check unit model-test sim-test powercut-test e2e attacks-test interop readme-check k8s-check
 test: ## install what is missing, build, and run all tests
 	@$(MAKE) --no-print-directory deps
 	@set -e; for step in $(TEST_STEPS); do echo "== $$step"; $(MAKE) --no-print-directory -j$$(nproc) $$step; done

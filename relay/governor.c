@@ -289,12 +289,12 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
             fail(governor, now_ns, end, random);
             return;
         }
-        if (governor_doubts(governor, now_ns, end->retry_after_ms > 0))
+        bool queued = governor->latency_ns > QUEUED * governor->least_ns;
+        if (governor_doubts(governor, now_ns, end->retry_after_ms > 0) && !queued)
             return;
         bool much = governor->slow_start || governor->refusals > 1;
         // While latency tells how much it takes the window follows that; and slow start has to find the end of the window first.
-        if (governor->slow_start || governor->up_answers < SETTLED ||
-            governor->latency_ns > QUEUED * governor->least_ns) {
+        if (queued || governor->slow_start || governor->up_answers < SETTLED) {
             governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - QUEUED_LESS));
         } else {
             remember_refusal(governor, now_ns, end);
