@@ -3,11 +3,13 @@
 // own but the struct, which belongs to one thread.
 //
 // Three limits hold together:
-//  - the *window*, bytes in flight. It opens fast (slow start: twice a round trip) until latency rises above what was lately the
-//    least, then adds a little each round trip, and shrinks by a part when latency says that requests queue up there. Below one
-//    export it means a gap between exports: window / latency is the rate. Thousands of relays can share one upstream so.
-//  - the *rate*, exports a second, known only where the upstream refused (429, RESOURCE_EXHAUSTED, UNAVAILABLE): a little below what
-//    it was then, back to it, a long while there, then gently and ever faster above (the cubic curve of TCP CUBIC), until it is forgotten.
+//  - the *window*, bytes in flight. It opens fast (slow start: twice a round trip) until latency says that exports queue up at the
+//    upstream; then it grows while less than a fixed time's worth waits there, and shrinks while more does. Below one export it is a
+//    gap between exports, window / latency being the rate: thousands of relays share one upstream so. Small windows may see a longer
+//    queue than large ones, and so come to be as large.
+//  - the *rate*, exports a second, known only where the upstream refused (429, RESOURCE_EXHAUSTED, UNAVAILABLE) without a queue before: a
+//    little below what it was then, back to it, a long while there, then gently and ever faster above (the cubic curve of TCP CUBIC), until
+//    it is forgotten. (governor_doubt.c: not all refusals have to do with the rate.)
 //  - rate_limit, the user's own: a token bucket.
 // Traffic that needs less than the window neither grows nor shrinks it, and is not delayed by it.
 //

@@ -39,7 +39,7 @@ static uint64_t batch_ns(const struct sim *sim, const struct relay *relay, uint3
     return relay->phase_ns + (batch - relay->backlog) * every_ns(sim);
 }
 
-static void send(struct sim *sim, uint32_t id)
+static void send_batch(struct sim *sim, uint32_t id)
 {
     const struct world *world = sim->relays;
     struct request request = {.relay = id / sim->plan->consumers,
@@ -67,7 +67,7 @@ static void take(struct sim *sim, uint32_t id)
     }
     relay->next++;
     world->consumers[id] = (struct consumer){batch, INITIAL_S, sim->now_ns};
-    send(sim, id);
+    send_batch(sim, id);
 }
 
 static void collector_timer(struct sim *sim, uint32_t id)
@@ -76,7 +76,7 @@ static void collector_timer(struct sim *sim, uint32_t id)
     if (world->consumers[id].batch == BATCH_NONE)
         take(sim, id);
     else
-        send(sim, id);
+        send_batch(sim, id);
 }
 
 static void over(struct sim *sim, uint32_t id, bool delivered)

@@ -23,13 +23,13 @@ static double quantile(const double *sorted, uint32_t count, double part)
 
 static double live_quantile(const struct result *result, double part)
 {
-    double all = 0, sum = 0, bound = 1e-3;
+    double all = 0, sum = 0;
+    uint32_t last = 0;
     for (uint32_t i = 0; i < DELAY_BUCKETS; i++)
         all += result->live_buckets[i];
-    for (uint32_t i = 0; i < DELAY_BUCKETS; i++, bound *= 1.122018454)
-        if ((sum += result->live_buckets[i]) >= part * all)
-            break;
-    return bound;
+    for (; last < DELAY_BUCKETS - 1 && (sum += result->live_buckets[last]) < part * all; last++)
+        ;
+    return DELAY_LEAST_S * pow(10, last / DELAY_PER_TEN);
 }
 
 void figures_of(const struct plan *plan, struct result *result)

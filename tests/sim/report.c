@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run found, as pictures and as a table (figures.txt), for RESULTS.md.
+// What a run found, as pictures and as the table between the marks of RESULTS.md; the words around it are kept.
 #include "tests/sim/sim.h"
 
 #include <math.h>
@@ -102,16 +102,73 @@ static int draw(const char *directory, const struct plan *plan, const struct res
     return rc;
 }
 
+// --- the table in RESULTS.md -------------------------------------------------------------------------------------------------------
+
+#define MARK_BEGIN "<!-- figures: written by make sim -->\n"
+#define MARK_END   "<!-- end of figures -->\n"
+
+static void write_table(const struct result *results, size_t count, FILE *file)
+{
+    fprintf(file, "| |");
+    for (size_t i = 0; i < count; i++)
+        fprintf(file, " %s |", results[i].name);
+    fprintf(file, "\n|---|");
+    for (size_t i = 0; i < count; i++)
+        fprintf(file, "--:|");
+#define ROW(label, format, value)                                                                                      \
+    do {                                                                                                               \
+        fprintf(file, "\n| %s |", label);                                                                              \
+        for (size_t i = 0; i < count; i++)                                                                             \
+            fprintf(file, " %" format " |", value);                                                                    \
+    } while (0)
+    ROW("goodput, % of the capacity, from 30 s after a return on", ".1f", 100 * results[i].goodput);
+    ROW("refused, % of the requests that reached it, of the whole run", ".1f", 100 * results[i].refused_part);
+    ROW("the same in the seconds that goodput is of", ".1f", 100 * results[i].refused_steady);
+    ROW("caught up: half of the relays, s", ".0f", results[i].done_p50_s);
+    ROW("99 %, s", ".0f", results[i].done_p99_s);
+    ROW("all, s", ".0f", results[i].done_last_s);
+    ROW("fairness: 99 % / half", ".3f", results[i].done_p99_s / results[i].done_p50_s);
+    ROW("delay of live data, median, s", ".1f", results[i].live_p50_s);
+    ROW("99th percentile, s", ".1f", results[i].live_p99_s);
+    ROW("given up after the return, GB", ".1f", results[i].lost_bytes / 1e9);
+    ROW("requests, millions", ".1f", (double)results[i].requests / 1e6);
+#undef ROW
+    fprintf(file, "\n");
+}
+
+static char *read_all(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    char *text = calloc(1, 1 << 16);
+    assert(text != NULL);
+    if (file != NULL) {
+        (void)!fread(text, 1, (1 << 16) - 1, file);
+        fclose(file);
+    }
+    return text;
+}
+
+static int write_results(const char *directory, const struct result *results, size_t count)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/RESULTS.md", directory);
+    char *text = read_all(path), *begin = strstr(text, MARK_BEGIN), *end = strstr(text, MARK_END);
+    FILE *file = fopen(path, "w");
+    if (file == NULL) {
+        free(text);
+        return -1;
+    }
+    fprintf(file, "%.*s" MARK_BEGIN, begin != NULL ? (int)(begin - text) : (int)strlen(text), text);
+    write_table(results, count, file);
+    fprintf(file, MARK_END "%s", end != NULL ? end + strlen(MARK_END) : "");
+    free(text);
+    return fclose(file);
+}
+
 int report_write(const char *directory, const struct plan *plan, const struct result *results, size_t count)
 {
     for (int figure = 0; figure < FIGURES; figure++)
         if (draw(directory, plan, results, count, (enum figure)figure) != 0)
             return -1;
-    char path[512];
-    snprintf(path, sizeof(path), "%s/figures.txt", directory);
-    FILE *file = fopen(path, "w");
-    if (file == NULL)
-        return -1;
-    figures_print(results, count, file);
-    return fclose(file);
+    return write_results(directory, results, count);
 }

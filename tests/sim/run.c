@@ -116,9 +116,8 @@ void sim_live_delivered(struct sim *sim, double bytes, double delay_s)
         return;
     second->live_bytes += bytes;
     second->live_delay_s += bytes * delay_s;
-    uint32_t bucket = 0;
-    for (double bound = 1e-3; bound < delay_s && bucket < DELAY_BUCKETS - 1; bound *= 1.122018454)
-        bucket++;
+    uint32_t bucket = delay_s > DELAY_LEAST_S ? (uint32_t)(DELAY_PER_TEN * log10(delay_s / DELAY_LEAST_S)) + 1 : 0;
+    bucket = bucket < DELAY_BUCKETS ? bucket : DELAY_BUCKETS - 1;
     sim->result->live_buckets[bucket] += bytes;
 }
 

@@ -43,7 +43,9 @@ struct second {
     uint32_t done; // relays that have no backlog any more
 };
 
-#define DELAY_BUCKETS 400 // of delays: 20 per factor of ten, from 1 ms
+#define DELAY_BUCKETS 160 // of delays: the first to DELAY_LEAST_S, then so many for each factor of ten
+#define DELAY_PER_TEN 20.0
+#define DELAY_LEAST_S 1e-3
 
 struct result {
     const char *name;

@@ -47,13 +47,17 @@ static void write_axes(FILE *file, const struct svg_chart *chart)
     char label[64];
     double right = WIDTH - RIGHT, bottom = HEIGHT - BOTTOM;
     double step = tick_step(chart->x_max);
-    for (double x = 0; x <= chart->x_max * 1.0001; x += step) {
+    for (uint32_t i = 0; i * step <= chart->x_max * 1.0001; i++) {
+        double x = i * step;
         snprintf(label, sizeof(label), "%g", x);
         line(file, x_of(chart, x), bottom, x_of(chart, x), bottom + 5, "stroke=\"#444\"");
         text(file, x_of(chart, x), bottom + 19, "middle", label);
     }
     step = tick_step(chart->y_max);
-    for (double y = chart->log_y ? chart->y_min : 0; y <= chart->y_max * 1.0001; y = chart->log_y ? 10 * y : y + step) {
+    for (uint32_t i = 0; i < 100; i++) {
+        double y = chart->log_y ? chart->y_min * pow(10, i) : i * step;
+        if (y > chart->y_max * 1.0001)
+            break;
         snprintf(label, sizeof(label), "%g", y);
         line(file, LEFT, y_of(chart, y), right, y_of(chart, y), "stroke=\"#ddd\"");
         text(file, LEFT - 8, y_of(chart, y) + 4, "end", label);
@@ -109,7 +113,7 @@ int svg_write(const char *path, const struct svg_chart *chart)
     if (chart->mark_y > 0) {
         double y = y_of(chart, chart->mark_y);
         line(file, LEFT, y, WIDTH - RIGHT, y, "stroke=\"#c00\" stroke-dasharray=\"6 4\"");
-        text(file, WIDTH - RIGHT - 4, y - 5, "end", chart->mark_label);
+        text(file, LEFT + 6, y - 5, "start", chart->mark_label);
     }
     for (uint32_t i = 0; i < chart->line_count; i++)
         write_line(file, chart, &chart->lines[i]);

@@ -103,7 +103,8 @@ static uint64_t switch_ns(const struct sim *sim, uint32_t count)
     const struct plan *plan = sim->plan;
     if (count <= 1)
         return count == 0 ? (uint64_t)(plan->before_s * 1e9) : sim->return_ns;
-    double at_s = plan->flap_at_s + (count / 2 - 1) * (plan->flap_down_s + plan->flap_up_s);
+    uint32_t flap = count / 2 - 1;
+    double at_s = plan->flap_at_s + flap * (plan->flap_down_s + plan->flap_up_s);
     return sim->return_ns + (uint64_t)((at_s + (count % 2 == 1 ? plan->flap_down_s : 0)) * 1e9);
 }
 
