@@ -170,16 +170,15 @@ bool handoff_write(const struct export *export, char out[HANDOFF_TEXT_MAX])
 {
     const struct replay_lane *lane = export->lane;
     const struct handoff_run *run = run_of(lane, export->views[0].number);
-    struct spool_interval pending;
     if (run == NULL || export->letter) // it was passed long ago
         return false;
     struct handoff handoff = {.scope = mix(run->name ^ mix(lane->runs.replayed)), .span = span_of(export)};
     if (handoff.span.from.block < run->first)
         handoff.span.from = (struct position){run->first, 0};
-    // What is under way is pending, too. When nothing is, or only newer data, this was evicted meanwhile.
-    handoff.low = handoff.span.from.block;
-    if (spool_lane_intervals(lane->spool_lane, &pending, 1) > 0 && pending.first < handoff.low)
-        handoff.low = pending.first;
+    // Durably: what was given up (dead letters, evicted, dropped), and not taken there, is pending again after a crash. What is under way is
+    // pending, too; when it is not, it was evicted meanwhile.
+    uint64_t passed = spool_lane_passed(lane->spool_lane);
+    handoff.low = passed < handoff.span.from.block ? passed : handoff.span.from.block;
     handoff.low = with_empty(lane, handoff.low); // as what is under way has it
     handoff_format(&handoff, out);
     return true;

@@ -68,6 +68,7 @@ int lane_load(void *ctx, const struct lane_record *record, struct weir_err *err)
         return weir_fail(err, WEIR_E_NOMEM, "state: out of memory");
     lane->spool = spool;
     lane->record = *record;
+    lane->first_durable = record->set.n > 0 ? record->set.at[0].first.number : 0;
     lane->oldest_number = UINT64_MAX;
     spool->lanes[spool->lanes_n++] = lane;
     return WEIR_OK;
@@ -221,6 +222,17 @@ size_t spool_lane_intervals(struct spool_lane *lane, struct spool_interval *out,
     size_t n = set->n;
     pthread_mutex_unlock(&lane->spool->lanes_lock);
     return n;
+}
+
+uint64_t spool_lane_passed(struct spool_lane *lane)
+{
+    pthread_mutex_lock(&lane->spool->lanes_lock);
+    const struct interval_set *set = &lane->record.set;
+    uint64_t passed = lane->first_durable;
+    if (set->n > 0 && set->at[0].first.number < passed) // added by a replay
+        passed = set->at[0].first.number;
+    pthread_mutex_unlock(&lane->spool->lanes_lock);
+    return passed;
 }
 
 void lane_record_stats(const struct lane_record *r, const struct mark *now, struct spool_lane_stats *out)

@@ -17,6 +17,15 @@ static size_t copy_changed(struct spool *spool, struct lane_record *copies, stru
     return n;
 }
 
+static void lanes_saved(struct spool *spool, const struct lane_record *copies, struct spool_lane **from, size_t n)
+{
+    pthread_mutex_lock(&spool->lanes_lock);
+    for (size_t i = 0; i < n; i++)
+        if (copies[i].set.n > 0)
+            from[i]->first_durable = copies[i].set.at[0].first.number;
+    pthread_mutex_unlock(&spool->lanes_lock);
+}
+
 // An environment in which a commit failed is not used again. Under state_lock.
 static int state_there(struct spool *spool, struct weir_err *err)
 {
@@ -59,6 +68,8 @@ static int state_commit_locked(struct spool *spool, bool always, struct weir_err
         list[i] = &copies[i];
     if (changed || always)
         code = state_save(spool->lane_state, &record, list, n, err);
+    if ((changed || always) && code == WEIR_OK)
+        lanes_saved(spool, copies, from, n);
     free(copies);
     free(notes);
     if (changed || always)

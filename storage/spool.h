@@ -139,6 +139,9 @@ struct spool_interval {
 // Copies up to `max` intervals, ascending; returns how many there are. Any thread.
 size_t spool_lane_intervals(struct spool_lane *lane, struct spool_interval *out, size_t max);
 
+// Below this number the lane has nothing to get any more, also when the process dies now and its state is as it was made durable last. Any thread.
+uint64_t spool_lane_passed(struct spool_lane *lane);
+
 // Blocks with a lower number are committed, those to come have this one or a higher one. Any thread, one atomic read.
 uint64_t spool_next_block(const struct spool *spool);
 
@@ -273,7 +276,8 @@ struct spool_stats {
     uint64_t items_total[WEIR_SIGNALS], raw_bytes_by_signal[WEIR_SIGNALS]; // accepted since the spool began
     uint64_t dead_letter_requests, dead_letter_items, dead_letter_bytes;
     uint64_t dead_letters_marked; // to be sent again
-    uint64_t dead_letters_redriven, dead_letters_purged, dead_letters_evicted; // requests, since deadletter.mdb was made
+    uint64_t dead_letters_redriven, dead_letters_purged,
+        dead_letters_evicted;     // requests, since deadletter.mdb was made
     uint64_t kept_bytes;          // of used_bytes: delivered and kept for a replay; goes first when room is needed
     uint64_t settlements_waiting; // that could not be entered yet, and are tried again
     uint64_t

@@ -72,6 +72,7 @@ struct spool_lane {
     struct lane_record record; // under lanes_lock, like all below
     bool attached;
     bool dirty;
+    uint64_t first_durable;                     // pending block, of the state that a crash goes back to
     uint64_t oldest_number, oldest_received_ns; // of the first pending block, as last looked up
     struct lane_loss untold[SPOOL_LOSSES];      // in the ledger, and no event yet; items 0: nothing
 };

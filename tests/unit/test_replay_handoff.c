@@ -4,6 +4,7 @@
 
 #include "relay/handoff.h"
 #include "relay/positions.h"
+#include "storage/spool_priv.h"
 #include "tests/unit/replay_rig.h"
 
 TestSuite(replay_handoff, .timeout = 60);
@@ -102,9 +103,37 @@ Test(replay_handoff, low_is_never_above_what_is_under_way)
             cr_expect_leq(handoff_of(&rig->seen[i]).low, 1, "%s", rig->seen[i].handoff);
     rig_release(rig, (struct rig_answer){0});
     RIG_DRAINED(rig, WEIR_TRACES);
+    cr_assert_eq(spool_sync_state(rig->spool, NULL), WEIR_OK);
     rig_append(rig, WEIR_TRACES, 5, 1, 600);
     RIG_DRAINED(rig, WEIR_TRACES);
     cr_expect_eq(handoff_of(&rig->seen[rig->seen_count - 1]).low, 6);
+    rig_free(rig);
+}
+
+static struct rig_answer refuse_the_first(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.status = seen->ids[0] == 0 ? GRPC_INVALID_ARGUMENT : 0};
+}
+
+// A dead letter whose settlement a crash forgets is forgotten with it: its block goes again, and nobody has it.
+Test(replay_handoff, low_is_never_above_what_a_crash_goes_back_to)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    rig->decide = refuse_the_first;
+    rig_start(rig);
+    pthread_mutex_lock(&rig->spool->state_lock); // nothing becomes durable
+    for (unsigned i = 0; i < 3; i++) {
+        rig_append(rig, WEIR_TRACES, i, 1, 100);
+        RIG_DRAINED(rig, WEIR_TRACES);
+    }
+    pthread_mutex_unlock(&rig->spool->state_lock);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).dead_lettered, 2);
+    for (int i = 0; i < rig->seen_count; i++)
+        cr_expect_eq(handoff_of(&rig->seen[i]).low, 0, "%s", rig->seen[i].handoff);
+    cr_assert_eq(spool_sync_state(rig->spool, NULL), WEIR_OK);
+    rig_append(rig, WEIR_TRACES, 3, 1, 100);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_expect_eq(handoff_of(&rig->seen[rig->seen_count - 1]).low, 3);
     rig_free(rig);
 }
 
