@@ -163,12 +163,16 @@ static int next_end(struct replay_lane *lane, uint64_t *to)
     *to = split_total(split);
     if (split->bad_end > split->at)
         return split_halve(lane, split->at, split->bad_end, to);
-    if (lane->refused_in_a_row < SPLIT_ADJACENT)
-        return WEIR_OK;
     // What is refused lies side by side: what is next to it is more likely refused than not, and not worth a search.
-    uint64_t middle = 0, end = split->starts[split_block_of(split, split->at) + 1], next = split->at + unit(lane);
+    bool adjacent = lane->refused_in_a_row >= SPLIT_ADJACENT;
+    uint64_t reach = adjacent ? unit(lane) : split->reach;
+    if (reach == 0 || reach >= *to - split->at)
+        reach = *to - split->at;
+    uint64_t middle = 0, end = split->starts[split_block_of(split, split->at) + 1], next = split->at + reach;
+    if (next == *to && !adjacent)
+        return WEIR_OK;
     if (next >= end) {
-        *to = end;
+        *to = adjacent ? end : nearest_block(split, split->at, *to, next);
         return WEIR_OK;
     }
     int rc = cut(split, split->at, end, next, &middle);

@@ -33,6 +33,8 @@
 #define SPLIT_TRIES_MAX    10 // of one item whose refusal may pass (U17), before it counts as refused for good
 #define SPLIT_ADJACENT     2  // given up side by side: then what is next to them goes by itself
 #define SPLIT_SINGLES      16 // items given up one by one, before more are given up together
+#define SPLIT_REACH        2  // from the second given up on: the next part goes so many times as far as they lay apart
+#define SPLIT_REACH_GROWS  4  // times, with each part that is taken
 
 // One request under way.
 struct export
@@ -92,6 +94,8 @@ struct split {
     bool by_size;        // bad for its size
     bool repeated;       // some of it was taken before
     uint64_t max_bytes;  // of a part: less was refused for its size
+    uint64_t given_up;   // end of what was given up last; 0: nothing yet
+    uint64_t reach;      // items of a part of which nothing is known; 0: all that is left
     uint64_t lesson_end, lesson_bytes; // refused for its size; true when all up to lesson_end is taken in parts
     uint64_t settled;                  // block numbers below it are settled
     struct spool_outcome outcome;      // of what lies between there and `at`

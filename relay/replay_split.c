@@ -5,7 +5,8 @@
 // All before `at` has an end. [at, bad_end) is known to hold something that is refused: its front half goes next. When that is taken, the
 // rest holds it and is not sent as a whole; when not, what lies behind the half is not known to be bad any more. When the culprit is found
 // all that is left goes in one export. So one item among n costs log2(n) exports to find, one to see it refused by itself, and one for the
-// rest. A block is settled when all of it has an end; a crash before that repeats the block.
+// rest. Where there are more, each would send all behind it twice more: from the second on what is left goes in parts that begin about as
+// large as they lie apart, and grow. A block is settled when all of it has an end; a crash before that repeats the block.
 #include "relay/replay_priv.h"
 
 #include "relay/log.h"
@@ -150,7 +151,8 @@ static void give_up(struct replay_lane *lane, uint64_t to, const struct verdict 
     split->max_bytes = UINT64_MAX;
     lane->refused_in_a_row++;
     split->attempts = split->whole->was_refused; // so often what follows was refused so far
-    split->bad_end = to;
+    split->reach = split->given_up > 0 ? SPLIT_REACH * (to - split->given_up) : 0;
+    split->given_up = split->bad_end = to;
     advance(lane, to);
 }
 
@@ -210,6 +212,8 @@ static void taken(struct replay_lane *lane, const struct export *export, const s
     split->outcome.rejected_by_upstream += rejected < export->items ? rejected : export->items;
     lane->refused_in_a_row = 0;
     size_limit_taken(&lane->size_limit, export->raw_bytes);
+    if (split->bad_end <= split->at && split->reach <= split_total(split))
+        split->reach *= SPLIT_REACH_GROWS;
     if (split->by_size) // the rest is smaller now: it may be taken as it is
         split->bad_end = split->to;
     advance(lane, split->to);

@@ -106,6 +106,38 @@ Test(replay_split, each_of_several_costs_its_own_bisection_in_any_weather)
     }
 }
 
+static int exports;
+static uint64_t items_sent;
+
+static struct rig_answer refuse_and_count(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    exports++;
+    items_sent += seen->id_count;
+    return refuse_poison(rig, seen);
+}
+
+// Were all that is left sent after each of them, twice for the search, half of them poison would cost n²/2 items.
+Test(replay_split, of_many_none_sends_all_behind_it_again)
+{
+    for (uint64_t step = 2; step <= 64; step *= 2) {
+        struct replay_rig *rig = new_rig(WEIR_LOGS, CONFIG_ORDER_STRICT, CONFIG_PROTOCOL_GRPC);
+        rig->decide = refuse_and_count;
+        exports = 0;
+        items_sent = 0;
+        append_block(rig, WEIR_LOGS, 0, (uint64_t[]){500}, 1, 0);
+        append_block(rig, WEIR_LOGS, 500, (uint64_t[]){1, 1, 10}, 3, 0);
+        for (uint64_t i = 0; i < RIG_IDS_MAX; i += step)
+            poison_ids[i] = true;
+        rig_start(rig);
+        RIG_DRAINED(rig, WEIR_LOGS);
+        expect_all_but_poison_once(rig, WEIR_LOGS, RIG_IDS_MAX);
+        cr_expect_leq(items_sent, 10 * RIG_IDS_MAX, "one in %d: %d items sent", (int)step, (int)items_sent);
+        cr_expect_leq(exports, (int)(RIG_IDS_MAX / step) * two_log2(2 * step) + 20, "one in %d: %d exports", (int)step,
+                      exports);
+        rig_free(rig);
+    }
+}
+
 // A crash in the middle repeats the block that was not settled: what is refused is one dead letter all the same.
 Test(replay_split, stopped_anywhere_nothing_is_lost_and_each_poison_is_one_letter)
 {
