@@ -41,11 +41,20 @@ void letters_abort(struct letters_txn *x)
     free(x->lanes.at);
 }
 
+// As they are stored.
+static bool differ(const struct letter_lane *a, const struct letter_lane *b)
+{
+    uint8_t x[LETTER_LANE_BYTES], y[LETTER_LANE_BYTES];
+    letter_lane_put(x, a);
+    letter_lane_put(y, b);
+    return memcmp(x, y, sizeof(x)) != 0;
+}
+
 int letters_commit(struct letters_txn *x, struct weir_err *err)
 {
     struct dead_letters *d = x->spool->dead_letters;
     for (size_t i = 0; i < x->lanes.n; i++)
-        if (i >= d->lanes.n || memcmp(&x->lanes.at[i], &d->lanes.at[i], sizeof(*d->lanes.at)) != 0)
+        if (i >= d->lanes.n || differ(&x->lanes.at[i], &d->lanes.at[i]))
             letters_put_lane(&x->t, d, &x->lanes.at[i]);
     letters_put_totals(&x->t, d, &x->totals);
     bool aborted = x->t.rc != 0;
