@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "storage/letters.h"
 #include "tests/powercut/clock.h"
 #include "tests/powercut/judge.h"
 
@@ -261,6 +262,41 @@ bool driver_deliver(struct driver *d, unsigned lane, unsigned most, struct dice 
             d->lane[lane], in.first, number + 1,
             &(struct spool_outcome){.delivered = buried ? 0 : items, .dead_lettered = buried ? items : 0});
     }
+    return true;
+}
+
+static void pick(void *ctx, const struct letter_info *info)
+{
+    *(struct letter_id *)ctx = info->id;
+}
+
+bool driver_purge(struct driver *d, struct dice *dice, char *why)
+{
+    static const struct letter_filter all = {.signal = -1};
+    struct letters_walked walked;
+    struct letter_id id;
+    struct letter *letter;
+    struct weir_buf raw = {0};
+    struct weir_err err = {0};
+    if (spool_letters_list(d->spool, &all, NULL, 1 + roll(dice, 8), pick, &id, &walked, &err) != WEIR_OK)
+        FAIL("the dead letters cannot be read: %.200s", err.text);
+    if (walked.letters == 0 || spool_letter_get(d->spool, &id, &letter, &err) != WEIR_OK)
+        return true;
+    bool good = letter_decode(letter, &raw, &err) == WEIR_OK && raw.len >= 4;
+    struct promise p = {.kind = PROMISE_PURGE,
+                        .lane = (uint8_t)letter_info_of(letter)->signal,
+                        .seed = good ? weir_get_u32(raw.data) : 0,
+                        .number = id.block};
+    while (strcmp(world_upstreams[p.lane / WEIR_SIGNALS], id.upstream) != 0)
+        p.lane = (uint8_t)(p.lane + WEIR_SIGNALS);
+    letter_free(letter);
+    weir_buf_free(&raw);
+    if (!good)
+        FAIL("a dead letter cannot be read: %.200s", err.text);
+    world_promise(d->world, &p);
+    int code = spool_letter_change(d->spool, LETTERS_PURGE, &id, &err);
+    if (code != WEIR_OK && code != WEIR_E_AGAIN)
+        FAIL("a dead letter cannot be purged: %.200s", err.text);
     return true;
 }
 

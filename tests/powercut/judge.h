@@ -62,6 +62,8 @@ bool driver_append(struct driver *d, struct dice *dice, unsigned n, uint8_t stre
 // Delivers up to `most` blocks of a lane, some of them to the dead letters.
 bool driver_deliver(struct driver *d, unsigned lane, unsigned most, struct dice *dice, char *why);
 bool driver_sync(struct driver *d);
+// Purges a dead letter, if there is one.
+bool driver_purge(struct driver *d, struct dice *dice, char *why);
 // Gives a lane a part of its past again, if there is any. False: `why`.
 bool driver_replay(struct driver *d, unsigned lane, struct dice *dice, char *why);
 

@@ -76,6 +76,8 @@ static bool step(struct driver *d, const char *directory, struct dice *dice, cha
         return driver_open_upstream(d, 2, roll(dice, 3) == 0 ? SPOOL_START_NOW : SPOOL_START_OLDEST, why);
     } else if (what < 85 && d->profile->keep_ns != 0) {
         return driver_replay(d, (unsigned)roll(dice, WORLD_LANES), dice, why);
+    } else if (what < 88) {
+        return driver_purge(d, dice, why);
     } else if (what < 96) {
         clock_tick(100 + roll(dice, 1000));
     } else {

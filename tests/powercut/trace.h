@@ -19,6 +19,7 @@ enum promise_kind {
     PROMISE_SYNC,      // what was settled so far has left
     PROMISE_LETTER,    // a dead letter may be there from now on
     PROMISE_LETTER_OK, // it is
+    PROMISE_PURGE,     // it may be gone from now on
     PROMISE_REPLAY,    // what the lane had may be back in it from now on
     // What a spool that was opened showed: it read it from the disk, so that it is certain from then on.
     PROMISE_FOUND,  // the block is in the lane

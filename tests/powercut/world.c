@@ -123,6 +123,9 @@ void world_apply(struct world *w, const struct promise *p)
     case PROMISE_LETTER_OK:
         w->letter[p->lane / WEIR_SIGNALS][p->seed] = 2;
         break;
+    case PROMISE_PURGE:
+        w->letter[p->lane / WEIR_SIGNALS][p->seed] = 1;
+        break;
     case PROMISE_REPLAY:
         apply_replay(w, p);
         break;
