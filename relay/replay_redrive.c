@@ -171,7 +171,7 @@ void redrive_turn(struct replay *replay, bool first)
 {
     struct redrive *r = &replay->redrive;
     uint64_t now_ns = weir_now_ns();
-    if (r->under_way || backoff_waits(&r->backoff, now_ns) || !take(replay, now_ns))
+    if (r->under_way || replay->flow.blocked || backoff_waits(&r->backoff, now_ns) || !take(replay, now_ns))
         return;
     if (first && now_ns - r->taken_ns < PATIENT_NS)
         return;
@@ -181,7 +181,7 @@ void redrive_turn(struct replay *replay, bool first)
         refuse(replay, "NOT_TAKEN", "the upstream is not configured for this signal");
         return;
     }
-    if (lane_may_send(lane, now_ns) && flow_may_start(replay, GOVERNOR_PROBE_BYTES))
+    if (lane_may_send(lane, now_ns) && flow_may_start(replay, info->raw_bytes))
         send_letter(replay);
 }
 
