@@ -78,8 +78,10 @@ static unsigned deaf_signals(const struct replay *replay)
 {
     uint64_t now_ns = weir_now_ns();
     unsigned deaf = 0;
+    if (replay_is_paused(replay) || replay->flow.blocked)
+        return WEIR_ALL_SIGNALS;
     for (unsigned i = 0; i < WEIR_SIGNALS; i++)
-        if (replay_is_paused(replay) || !lane_may_send(&replay->lanes[i], now_ns))
+        if (!lane_may_send(&replay->lanes[i], now_ns))
             deaf |= 1u << i;
     return deaf;
 }
