@@ -220,3 +220,23 @@ def test_a_letter_of_many_items_is_halved_around_what_is_refused(box):
     assert agrees(weir)["up0"]["logs"]["delivered"] == 2000
     assert weir.terminate() == 0
     verified(weir)
+
+
+def test_an_upstream_that_is_away_or_paused_gets_them_later(box):
+    sink, weir = refused(box)
+    sink.listen(False)
+    assert command(weir, "deadletter", "redrive", "--all").returncode == 0
+    wait_for(lambda: weir.upstream()["state"] == "backing_off", 30, "it is away")
+    assert command(weir, "pause", "up0").returncode == 0
+    sink.mode(ok=1)
+    sink.reset()
+    sink.listen(True)
+    wait_for(lambda: weir.upstream()["state"] == "paused", 30, "it is paused")
+    assert len(letters(weir)) == weir.status()["dead_letters"]["to_redrive"] and sink.stats("traces")["items"] == 0
+    box.gen(weir, signal="logs", items=10)
+    assert command(weir, "resume", "up0").returncode == 0
+    wait_for(lambda: letters(weir) == [], 60, "all were sent again")
+    weir.wait_drained()
+    assert sink.ids("traces") == set(range(40)) and agrees(weir)["up0"]["traces"]["delivered"] == 40
+    assert weir.terminate() == 0
+    verified(weir)
