@@ -5,7 +5,7 @@
 //   weir-handoff: SCOPE/FROM/TO/LOW                    e.g. 8f14e45fceea167a/17/42/9 or 8f14e45fceea167a/17.100/17.200/9
 //
 // SCOPE: 16 hex digits, what block numbers are meant in (replay_handoff.c makes it). [FROM, TO): the positions that the export covers, BLOCK or
-// BLOCK.ITEM: all of that signal in there is in this request. LOW: a block number, below which the origin needs nothing any more.
+// BLOCK.ITEM: all of that signal in there is in this request. LOW: a block number, below which the origin needs nothing any more, also after a crash.
 #ifndef WEIR_RELAY_HANDOFF_H
 #define WEIR_RELAY_HANDOFF_H
 

@@ -165,7 +165,7 @@ static struct origin *find_or_make(struct origins *origins, const struct handoff
 
 static void hold(struct origins *origins, struct origin *origin, const struct handoff *handoff)
 {
-    positions_raise(&origin->held, (struct position){handoff->low, 0});
+    positions_pass(&origin->held, (struct position){handoff->low, 0});
     if (!positions_add(&origin->held, handoff->span))
         origins->stats.forgotten++;
 }
@@ -194,7 +194,7 @@ enum origins_answer origins_claim(struct origins *origins, const struct handoff 
     pthread_mutex_lock(&origins->lock);
     struct origin *origin = find_or_make(origins, handoff);
     if (origin != NULL) {
-        positions_raise(&origin->held, (struct position){handoff->low, 0});
+        positions_pass(&origin->held, (struct position){handoff->low, 0});
         answer = judge(origin, handoff);
         origins->stats.repeats += answer == ORIGINS_HELD;
         origins->stats.parts += answer == ORIGINS_PART;

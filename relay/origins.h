@@ -12,9 +12,10 @@
 //       · some of it held -> refused, so that the origin sends it in parts, of which each is all or nothing in the end (an item has no parts).
 //     So of each position one copy is stored, however late a copy of a request comes (kept by a proxy, in a socket's buffer), in whatever order,
 //     over however many connections, and whatever blocks each attempt joined. Nothing needs to be asked or fenced before sending again.
-//  3. LOW: the origin says below which block it needs nothing any more; all below counts as held. It is durable at the origin: what a crash there
-//     makes pending again may have been given up (dead letters, evicted) and not delivered. A replay of the past by command must be sent again: it is
-//     another scope.
+//  3. LOW: the origin says below which block it needs nothing any more, durably. What lies below does not count as held for that: it may have been
+//     given up (evicted, dead letters), and is pending again when that spool is set back to a snapshot. But there is not room for every gap
+//     between what is held: when there are too many, the narrowest one below LOW is closed. A replay of the past by command must be sent
+//     again: it is another scope.
 //  4. The set is durable when the data is: the handoff is kept in the block's envelope, in the same transaction as the data. Notes in the spool's
 //     state hold the sets up to some block, and what is behind that is read at start. A note is put after the commit, and before the block can be
 //     read, thus before any settlement of it (block.stored): when a block's segment goes, the notes that were put before are durable.

@@ -7,7 +7,14 @@ static void drop(struct position_set *set, uint32_t first, uint32_t n)
     set->n -= n;
 }
 
-void positions_raise(struct position_set *set, struct position low)
+void positions_pass(struct position_set *set, struct position passed)
+{
+    if (position_before(set->passed, passed))
+        set->passed = passed;
+}
+
+// All below `low` is in the set from here on.
+static void raise_low(struct position_set *set, struct position low)
 {
     uint32_t n = 0;
     if (position_before(set->low, low))
@@ -18,13 +25,43 @@ void positions_raise(struct position_set *set, struct position low)
     drop(set, 0, n);
 }
 
-bool positions_add(struct position_set *set, struct position_span span)
+// How far apart they are: in blocks, and within one in items.
+static struct position width(struct position from, struct position to)
 {
-    bool room = true;
+    uint64_t blocks = to.block - from.block;
+    return (struct position){blocks, blocks == 0 ? to.item - from.item : 0};
+}
+
+// False: no gap may be closed.
+static bool close_gap(struct position_set *set)
+{
+    struct position narrowest = {0}, before = set->low;
+    uint32_t found = POSITIONS_MAX; // the span behind the gap
+    for (uint32_t i = 0; i < set->n && !position_before(set->passed, set->at[i].from); i++) {
+        struct position gap = width(before, set->at[i].from);
+        if (found == POSITIONS_MAX || position_before(gap, narrowest)) {
+            found = i;
+            narrowest = gap;
+        }
+        before = set->at[i].to;
+    }
+    if (found == POSITIONS_MAX)
+        return false;
+    if (found == 0) {
+        raise_low(set, set->at[0].to);
+    } else {
+        set->at[found - 1].to = set->at[found].to;
+        drop(set, found, 1);
+    }
+    return true;
+}
+
+// False: there is no room.
+static bool put(struct position_set *set, struct position_span span)
+{
     uint32_t first = 0, end;
-    assert(position_before(span.from, span.to));
     if (!position_before(set->low, span.from)) {
-        positions_raise(set, span.to);
+        raise_low(set, span.to);
         return true;
     }
     while (first < set->n && position_before(set->at[first].to, span.from))
@@ -41,17 +78,24 @@ bool positions_add(struct position_set *set, struct position_span span)
         drop(set, first + 1, end - first - 1);
         return true;
     }
-    if (set->n == POSITIONS_MAX) {
-        room = false;
-        if (first == 0) // it is the lowest itself
-            return false;
-        drop(set, 0, 1);
-        first--;
-    }
+    if (set->n == POSITIONS_MAX)
+        return false;
     memmove(&set->at[first + 1], &set->at[first], (set->n - first) * sizeof(set->at[0]));
     set->at[first] = span;
     set->n++;
-    return room;
+    return true;
+}
+
+bool positions_add(struct position_set *set, struct position_span span)
+{
+    assert(position_before(span.from, span.to));
+    if (put(set, span) || (close_gap(set) && put(set, span)))
+        return true;
+    if (position_before(set->at[0].from, span.from)) { // else it is the lowest itself
+        drop(set, 0, 1);
+        put(set, span);
+    }
+    return false;
 }
 
 enum positions_held positions_look(const struct position_set *set, struct position_span span)

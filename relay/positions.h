@@ -15,9 +15,9 @@ struct position {
 struct position_span { // [from, to)
     struct position from, to;
 };
-// All below `low`, and the spans: ascending, above it, not empty, not touching.
+// All below `low`, and the spans: ascending, above it, not empty, not touching. A gap below `passed` may count as held when there is no room.
 struct position_set {
-    struct position low;
+    struct position low, passed;
     uint32_t n;
     struct position_span at[POSITIONS_MAX];
 };
@@ -32,9 +32,10 @@ static inline bool position_spans_meet(const struct position_span *a, const stru
     return position_before(a->from, b->to) && position_before(b->from, a->to);
 }
 
-// All below `low` is in the set from here on.
-void positions_raise(struct position_set *set, struct position low);
-// Adds a span that is not empty. False: there was no room for one more, so that the lowest one of all is forgotten.
+// What lies below is not needed any more: `passed` is not lower from here on.
+void positions_pass(struct position_set *set, struct position passed);
+// Adds a span that is not empty. When there is no room for one more, the narrowest gap below `passed` is closed. False: there was none, so that
+// the lowest span of all is forgotten.
 bool positions_add(struct position_set *set, struct position_span span);
 enum positions_held { POSITIONS_NONE, POSITIONS_PART, POSITIONS_ALL };
 // How much of a span, which is not empty, is in the set.

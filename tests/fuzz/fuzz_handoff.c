@@ -24,7 +24,7 @@ static void check(const struct handoff *handoff, struct position_set *set)
     handoff_put(&out, again);
     CHECK(memcmp(bytes, again, sizeof(bytes)) == 0);
     handoff_format(handoff, text);
-    positions_raise(set, (struct position){handoff->low, 0});
+    positions_pass(set, (struct position){handoff->low, 0});
     CHECK(positions_add(set, handoff->span) || set->n == POSITIONS_MAX);
     CHECK(positions_sane(set));
     CHECK(set->n == POSITIONS_MAX || positions_look(set, handoff->span) == POSITIONS_ALL);

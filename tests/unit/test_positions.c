@@ -33,14 +33,14 @@ Test(positions, parts_of_blocks_and_whole_ones_make_one)
     cr_assert(positions_add(&set, span(5, 6)));
     cr_expect_eq(set.n, 1);
     cr_expect_eq(positions_look(&set, span(3, 7)), POSITIONS_ALL);
-    positions_raise(&set, at(2, 0));
-    cr_expect(set.n == 1 && set.low.block == 2);
-    positions_raise(&set, at(4, 0)); // what it touches is below it now
-    cr_expect(set.n == 0 && set.low.block == 7 && set.low.item == 0);
+    positions_pass(&set, at(5, 0));
+    positions_pass(&set, at(4, 0));
+    cr_expect_eq(set.passed.block, 5, "never lower");
+    cr_expect_eq(positions_look(&set, span(0, 3)), POSITIONS_NONE, "what was passed is not held for that");
+    cr_assert(positions_add(&set, span(0, 3)));
+    cr_expect(set.n == 0 && set.low.block == 7 && set.low.item == 0, "from the beginning on, all of it");
     cr_expect_eq(positions_look(&set, span(0, 7)), POSITIONS_ALL);
     cr_expect_eq(positions_look(&set, span(6, 8)), POSITIONS_PART);
-    positions_raise(&set, at(3, 0));
-    cr_expect_eq(set.low.block, 7, "never lower");
 }
 
 Test(positions, the_lowest_span_goes_when_there_is_no_room)
@@ -59,6 +59,40 @@ Test(positions, the_lowest_span_goes_when_there_is_no_room)
     cr_expect_not(positions_add(&set, span(27, 28)));
     cr_expect_eq(positions_look(&set, span(27, 28)), POSITIONS_ALL);
     cr_expect_eq(positions_look(&set, span(20, 25)), POSITIONS_NONE);
+    cr_expect(positions_sane(&set));
+}
+
+// Gaps of 5 blocks, but for one of a single block and one of two items.
+static struct position_set full(void)
+{
+    struct position_set set = {0};
+    for (uint64_t i = 1; i <= POSITIONS_MAX; i++)
+        cr_assert(positions_add(&set, span(10 * i, i == 30 ? 309 : 10 * i + 5)));
+    set.at[39].to = at(409, 0); // [400, 409), and [409.2, 415) behind it
+    set.at[40].from = at(409, 2);
+    cr_assert(positions_sane(&set));
+    return set;
+}
+
+Test(positions, a_narrow_gap_that_was_passed_is_closed_first)
+{
+    struct position_set set = full();
+    positions_pass(&set, at(409, 0)); // not behind the gap of two items
+    cr_assert(positions_add(&set, span(10000, 10001)));
+    cr_expect_eq(positions_look(&set, span(309, 310)), POSITIONS_ALL, "the one of a block");
+    cr_expect_eq(positions_look(&set, (struct position_span){{409, 0}, {409, 2}}), POSITIONS_NONE);
+    positions_pass(&set, at(420, 0));
+    cr_assert(positions_add(&set, span(10010, 10011)));
+    cr_expect_eq(positions_look(&set, span(400, 415)), POSITIONS_ALL, "the one of items");
+    cr_assert(positions_add(&set, span(10020, 10021)));
+    cr_expect_eq(positions_look(&set, span(15, 20)), POSITIONS_ALL, "the lowest of equals");
+    cr_expect_eq(positions_look(&set, span(0, 10)), POSITIONS_NONE);
+    cr_expect_eq(set.n, POSITIONS_MAX);
+    unsigned closed = 0;
+    for (; set.low.block == 0; closed++)
+        cr_assert(positions_add(&set, span(20000 + 10 * closed, 20001 + 10 * closed)));
+    cr_expect_eq(closed, 39, "the widest comes last");
+    cr_expect_not(positions_add(&set, span(30000, 30001)), "no other was passed");
     cr_expect(positions_sane(&set));
 }
 
@@ -82,8 +116,9 @@ Test(positions, are_what_a_list_of_flags_says)
             unsigned from = (unsigned)(x % (ALL - 1)), len = 1 + (unsigned)(x >> 32) % 9;
             unsigned to = from + len < ALL ? from + len : ALL;
             struct position_span s = {of(from), of(to)};
-            if ((x >> 60) == 0) {
-                positions_raise(&set, of(from));
+            if ((x >> 60) == 0 && from > 0) {
+                positions_pass(&set, of(from)); // changes nothing while there is room
+                positions_add(&set, (struct position_span){of(0), of(from)});
                 memset(flags, 1, from);
             }
             unsigned held = 0;

@@ -185,7 +185,8 @@ static struct rig_answer judge_positions(struct replay_rig *rig, const struct ri
     struct handoff handoff = handoff_of(seen);
     if (seen->signal != WEIR_TRACES)
         return (struct rig_answer){0};
-    positions_raise(&taken, (struct position){handoff.low, 0});
+    if (handoff.low > 0)
+        positions_add(&taken, (struct position_span){{0, 0}, {handoff.low, 0}});
     switch (positions_look(&taken, handoff.span)) {
     case POSITIONS_ALL:
         return (struct rig_answer){.repeat = "all"};
