@@ -33,6 +33,15 @@ static int write_order(struct relay *relay, const char *key, bool on, struct wei
               : spool_note_remove(relay->spool, key, true, err);
 }
 
+// What was ordered before: its note may not have been put, or may not be durable.
+static int write_again(struct relay *relay, const char *key, bool on, struct weir_err *err)
+{
+    int code;
+    uint64_t since_ns;
+    bool there = read_order(relay, key, &since_ns, NULL, &code);
+    return there && on ? spool_sync_state(relay->spool, err) : write_order(relay, key, on, err);
+}
+
 int orders_restore(struct relay *relay, struct weir_err *err)
 {
     int code;
@@ -68,7 +77,7 @@ int orders_drain(struct relay *relay, bool on, bool *changed, struct weir_err *e
                      : "the draining was taken back, by command: weir takes data again");
         return write_order(relay, DRAIN_KEY, on, err);
     }
-    return spool_sync_state(relay->spool, err); // if it could not be made durable the first time
+    return write_again(relay, DRAIN_KEY, on, err);
 }
 
 int orders_pause(struct relay *relay, struct replay *replay, bool paused, bool *changed, struct weir_err *err)
@@ -76,14 +85,14 @@ int orders_pause(struct relay *relay, struct replay *replay, bool paused, bool *
     const char *name = replay_upstream(replay)->name;
     char key[SPOOL_NOTE_KEY_BYTES + 1];
     *changed = replay_is_paused(replay) != paused;
+    paused_key(name, key);
     if (!*changed)
-        return spool_sync_state(relay->spool, err);
+        return write_again(relay, key, paused, err);
     replay_pause(replay, paused);
     log_event(LOG_WARN, paused ? "upstream_paused" : "upstream_resumed",
               paused ? "the upstream is paused, by command: its data waits in the spool"
                      : "the upstream is resumed, by command",
               LOG_STR("upstream", name));
-    paused_key(name, key);
     return write_order(relay, key, paused, err);
 }
 

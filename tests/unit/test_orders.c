@@ -77,3 +77,36 @@ Test(orders, while_the_disk_takes_no_writes)
     close_relay();
     kit_remove_directory(dir);
 }
+
+Test(orders, for_which_there_is_no_room)
+{
+    static const struct weir_slice nothing = {NULL, 0};
+    json_t *answer;
+    dir = kit_directory();
+    open_relay();
+    int code = WEIR_OK;
+    for (unsigned i = 0; code == WEIR_OK; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "z%u", i);
+        code = spool_note_put(relay.spool, key, nothing, false, NULL);
+    }
+    cr_assert_eq(code, WEIR_E_LIMIT);
+    for (int times = 0; times < 2; times++) {
+        int status = admin_drain(&relay, nothing, &answer);
+        cr_expect(!durable(status, answer), "%d", times);
+        status = admin_pause(&relay, "other", true, nothing, &answer);
+        cr_expect(!durable(status, answer), "%d", times);
+    }
+    cr_assert_eq(spool_note_remove(relay.spool, "z0", false, NULL), WEIR_OK);
+    cr_assert_eq(spool_note_remove(relay.spool, "z1", true, NULL), WEIR_OK);
+    int status = admin_drain(&relay, nothing, &answer);
+    cr_expect(durable(status, answer));
+    status = admin_pause(&relay, "other", true, nothing, &answer);
+    cr_expect(durable(status, answer));
+    close_relay();
+    open_relay();
+    cr_expect(atomic_load(&relay.orders.draining));
+    cr_expect(replay_is_paused(relay.replays[1]));
+    close_relay();
+    kit_remove_directory(dir);
+}
