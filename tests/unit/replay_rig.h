@@ -37,15 +37,15 @@ struct rig_seen {
 struct rig_answer {
     int status; // gRPC's, or HTTP's for an HTTP upstream
     bool retry_info;
-    uint64_t retry_ms; // RetryInfo; HTTP: Retry-After, in whole seconds
-    const char *message;
-    bool hold;          // no answer before rig_release
-    bool close;         // HTTP: the connection too
-    int64_t rejected;   // of a partial success
-    const char *repeat; // weir-repeat's value
-    size_t talk;        // so many bytes of body instead
-    bool gzip;          // gRPC: the message, compressed
-    size_t bomb;        // gRPC: so many bytes of message behind what it says
+    uint64_t retry_ms;   // RetryInfo; HTTP: Retry-After, in whole seconds
+    const char *message; // gRPC's, of a refusal; no characters that need escapes
+    bool hold;           // no answer before rig_release
+    bool close;          // HTTP: the connection too
+    int64_t rejected;    // of a partial success
+    const char *repeat;  // weir-repeat's value
+    size_t talk;         // so many bytes of body instead
+    bool gzip;           // gRPC: the message, compressed
+    size_t bomb;         // gRPC: so many bytes of message behind what it says
 };
 
 struct rig_pending {
@@ -143,6 +143,8 @@ static inline void rig_say(struct replay_rig *rig, struct exchange *exchange, co
         said.trailer_count = 1;
     } else if (grpc) {
         headers[count++] = state;
+        if (answer->message != NULL)
+            headers[count++] = (struct exchange_header){"grpc-message", 12, answer->message, strlen(answer->message)};
         if (answer->retry_info) {
             struct rpc_status rpc = {
                 .code = answer->status, .has_retry_info = true, .retry_delay_ms = answer->retry_ms};

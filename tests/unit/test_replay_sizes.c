@@ -185,3 +185,27 @@ Test(replay_sizes, a_large_dictionary_does_not_go_once_for_each_profile)
     cr_expect_leq(rig->seen_count, 40, "%d exports", rig->seen_count);
     rig_free(rig);
 }
+
+static struct rig_answer takes_less_than_tonic(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    (void)rig;
+    if (seen->raw_bytes <= TAKES)
+        return (struct rig_answer){.status = 0};
+    return (struct rig_answer){.status = GRPC_OUT_OF_RANGE,
+                               .message = "Error, decoded message length too large: found"};
+}
+
+// What waits behind it does not wait for ten tries and their delays.
+Test(replay_sizes, an_item_that_tonic_calls_too_large_goes_once)
+{
+    random_state = seed();
+    struct replay_rig *rig = new_rig(WEIR_LOGS, CONFIG_ORDER_STRICT, CONFIG_PROTOCOL_GRPC);
+    rig->decide = takes_less_than_tonic;
+    append_block(rig, WEIR_LOGS, 0, (uint64_t[]){1}, 1, TAKES + 1);
+    poison_ids[0] = true;
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    expect_all_but_poison_once(rig, WEIR_LOGS, 1);
+    cr_expect_eq(rig->seen_count, 1);
+    rig_free(rig);
+}

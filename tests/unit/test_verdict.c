@@ -88,6 +88,19 @@ Test(verdict, grpc_status_table_U1_U2_U17_U27)
     }
 }
 
+Test(verdict, what_tonic_says_is_too_large_does_not_pass_U17)
+{
+    struct verdict_answer answer = {.http_status = 200,
+                                    .grpc_status = text("11"),
+                                    .grpc_message =
+                                        text("Error, decoded message length too large: found 4200000 bytes, "
+                                             "the limit is: 4194304 bytes")};
+    struct verdict out;
+    verdict_grpc(&answer, &out);
+    cr_expect_eq(out.kind, VERDICT_SPLIT);
+    cr_expect_not(out.passes);
+}
+
 Test(verdict, grpc_messages_are_decoded_and_made_safe)
 {
     struct weir_buf details = details_of(0);
