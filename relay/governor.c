@@ -10,6 +10,7 @@
 // Refusals while latency is above so many times the least; the window shrinks by so much then.
 #define QUEUED      1.4
 #define QUEUED_LESS 0.2
+#define QUEUED_NS   10e6 // and by so much: near upstreams vary by more than their latency
 
 // The rate, where it is refused without a sign of load before. It falls by a part, and is back after a time over its root (the fewer
 // exports, the slower it is) and some of the server's own delays; at twice that time it has doubled. Past RATE_FORGOTTEN times what was
@@ -289,7 +290,7 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
             fail(governor, now_ns, end, random);
             return;
         }
-        bool queued = governor->latency_ns > QUEUED * governor->least_ns;
+        bool queued = governor->latency_ns > QUEUED * governor->least_ns + QUEUED_NS;
         if (governor_doubts(governor, now_ns, end->retry_after_ms > 0) && !queued)
             return;
         bool much = governor->slow_start || governor->refusals > 1;
@@ -318,7 +319,7 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
 static void answered(struct governor *governor, uint64_t now_ns, const struct governor_end *end)
 {
     governor->refused_part -= governor->refused_part / 8;
-    governor_doubt_answered(governor);
+    governor_doubt_answered(governor, now_ns);
     if (governor->answers < UINT32_MAX)
         governor->answers++;
     if (governor->up_answers < SETTLED)

@@ -56,10 +56,14 @@ struct governor_size {
 
 // Whether refusals have to do with the rate.
 struct governor_doubt {
-    uint32_t answers;   // since the last refusal
-    double rate_before; // before the latest refusals that lie close together
-    double rate;        // from which on it has fallen by early refusals; 0: it has not
-    uint32_t singles;   // of those, with answers between them
+    uint32_t answers;    // since the last refusal
+    double rate_before;  // before the latest refusals that lie close together
+    uint64_t began_ns;   // since when early refusals let the rate fall; 0: they do not
+    double rate;         // early in that; 0: not yet known
+    double taken_per_ns; // then: exports
+    uint64_t fallen_ns;  // since when the rate is a part of that; 0: not yet
+    uint32_t taken;      // exports, since it began, or has fallen
+    uint32_t refusals;   // since it has fallen
     uint64_t deaf_until_ns;
     double deaf_ms;
 };

@@ -34,7 +34,7 @@ static inline bool governor_is_deaf(const struct governor *governor, uint64_t no
     return now_ns < governor->doubt.deaf_until_ns;
 }
 // An export was judged. (governor_doubt.c)
-void governor_doubt_answered(struct governor *governor);
+void governor_doubt_answered(struct governor *governor, uint64_t now_ns);
 // It was refused for now, `delayed`: the server said for how long. True: that says nothing of how much may be sent. (governor_doubt.c)
 bool governor_doubts(struct governor *governor, uint64_t now_ns, bool delayed);
 

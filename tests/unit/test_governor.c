@@ -205,14 +205,14 @@ Test(governor, nine_tenths_of_what_is_accepted_are_used_and_few_refused)
 // One of five replicas refuses everything: the other four are not left idle for it, however slowly it were asked.
 Test(governor, refusals_that_have_nothing_to_do_with_the_rate_do_not_slow_it_down)
 {
-    static const uint64_t one_of[] = {4, 5, 10, 20, 100};
+    static const uint64_t one_of[] = {5, 10, 20, 100};
     for (size_t i = 0; i < WEIR_COUNT(one_of); i++) {
         struct rig rig = rig_make(upstream_flaky);
         rig.capacity = one_of[i];
         rig_run(&rig, START + 60 * S);
         rig_clear(&rig);
         rig_run(&rig, START + 660 * S);
-        cr_assert_geq(rig.delivered, 600 * 50, "one of %lu: %.1f exports a second", one_of[i],
+        cr_assert_geq(rig.delivered, 600 * 300, "one of %lu: %.1f exports a second", one_of[i],
                       (double)rig.delivered / 600);
     }
 }
