@@ -65,6 +65,20 @@ static void begin_run(struct handoff_runs *runs, uint64_t first_block, uint64_t 
     runs->count++;
 }
 
+static void tell_off(const struct replay *replay, const struct weir_err *err)
+{
+    log_event(LOG_WARN, "handoff_off",
+              "what is sent cannot be named durably: an upstream that is a weir may store some of it twice",
+              LOG_STR("upstream", replay->upstream->name), LOG_ERR(err));
+}
+
+void handoffs_give_up(struct replay *replay, const struct weir_err *err)
+{
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        replay->lanes[i].runs.count = 0;
+    tell_off(replay, err);
+}
+
 int handoff_open(struct replay_lane *lane, struct weir_err *err)
 {
     struct spool *spool = lane->replay->spool;
@@ -82,16 +96,12 @@ int handoff_open(struct replay_lane *lane, struct weir_err *err)
     weir_buf_free(&note);
     spool_stats_get(spool, &stats);
     begin_run(&lane->runs, stats.first_block, stats.next_block, name);
-    return write_note(spool, key, &lane->runs, err);
-}
-
-void handoffs_give_up(struct replay *replay, const struct weir_err *err)
-{
-    for (int i = 0; i < WEIR_SIGNALS; i++)
-        replay->lanes[i].runs.count = 0;
-    log_event(LOG_WARN, "handoff_off",
-              "what is sent cannot be named durably: an upstream that is a weir may store some of it twice",
-              LOG_STR("upstream", replay->upstream->name), LOG_ERR(err));
+    rc = write_note(spool, key, &lane->runs, err);
+    if (rc != WEIR_E_FULL && rc != WEIR_E_LIMIT)
+        return rc;
+    lane->runs.count = 0; // a start does not fail for want of room
+    tell_off(lane->replay, err);
+    return WEIR_OK;
 }
 
 // --- exports ----------------------------------------------------------------------------------------------------------------

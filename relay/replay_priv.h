@@ -318,7 +318,8 @@ bool lane_take(struct export *export);
 void lane_lose(struct replay_lane *lane, uint64_t first, uint64_t end, const struct weir_err *err);
 
 // replay_handoff.c ----------------------------------------------------------------------------------------------------------
-// Names the blocks that this process will write, in a note that is durable with the next state. WEIR_E_NOMEM, WEIR_E_FULL.
+// Names the blocks that this process will write, in a note that is durable with the next state. Without room for it none is used. WEIR_E_NOMEM,
+// WEIR_E_IO: no random numbers.
 int handoff_open(struct replay_lane *lane, struct weir_err *err);
 // The names are not durable: none is used.
 void handoffs_give_up(struct replay *replay, const struct weir_err *err);

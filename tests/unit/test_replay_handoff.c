@@ -229,3 +229,25 @@ Test(replay_handoff, emptiness_that_was_passed_gives_nothing_up)
     cr_expect_eq(rig->delivered[1], 1);
     rig_free(rig);
 }
+
+// No room for a further name: what is sent goes without, and a start does not fail for that.
+Test(replay_handoff, no_room_for_a_name)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    static const uint8_t filling[SPOOL_NOTE_VALUE_BYTES];
+    unsigned notes = 0;
+    rig_append(rig, WEIR_TRACES, 0, 1, 100);
+    for (size_t len = sizeof(filling); len > 0;) {
+        char key[32];
+        snprintf(key, sizeof(key), "z%u", notes++);
+        int code = spool_note_put(rig->spool, key, (struct weir_slice){filling, len}, false, NULL);
+        cr_assert(code == WEIR_OK || code == WEIR_E_LIMIT);
+        if (code != WEIR_OK)
+            len /= 2;
+    }
+    restart(rig);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_expect_str_eq(rig->seen[0].handoff, "");
+    rig_free(rig);
+}
