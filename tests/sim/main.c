@@ -35,10 +35,11 @@ static const struct {
     double *number;
     uint32_t *count;
 } settings[] = {
-    {"relays", NULL, &plan.relays},         {"workers", NULL, &plan.workers},       {"flaps", NULL, &plan.flaps},
-    {"live", &plan.live_bytes_per_s, NULL}, {"backlog", &plan.backlog_s, NULL},     {"queue", &plan.queue_s, NULL},
-    {"refuse", &plan.refuse_part, NULL},    {"flap_at", &plan.flap_at_s, NULL},     {"limit", &plan.limit_s, NULL},
-    {"before", &plan.before_s, NULL},       {"elapsed", &plan.max_elapsed_s, NULL}, {"idle", &plan.idle_part, NULL},
+    {"relays", NULL, &plan.relays},  {"workers", NULL, &plan.workers},       {"flaps", NULL, &plan.flaps},
+    {"seed", NULL, &plan.seed},      {"live", &plan.live_bytes_per_s, NULL}, {"backlog", &plan.backlog_s, NULL},
+    {"queue", &plan.queue_s, NULL},  {"refuse", &plan.refuse_part, NULL},    {"flap_at", &plan.flap_at_s, NULL},
+    {"limit", &plan.limit_s, NULL},  {"before", &plan.before_s, NULL},       {"elapsed", &plan.max_elapsed_s, NULL},
+    {"idle", &plan.idle_part, NULL},
 };
 
 static bool set(const char *word)

@@ -31,7 +31,7 @@ struct plan {
     // The collector's.
     uint32_t consumers;
     double max_elapsed_s; // of a batch's attempts; 0: without an end
-    uint64_t seed;
+    uint32_t seed;
 };
 
 // One second of what is reported.

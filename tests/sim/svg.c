@@ -7,7 +7,7 @@
 #define WIDTH  860.0
 #define HEIGHT 380.0
 #define LEFT   72.0
-#define RIGHT  20.0
+#define RIGHT  50.0
 #define TOP    64.0
 #define BOTTOM 56.0
 
@@ -113,7 +113,7 @@ int svg_write(const char *path, const struct svg_chart *chart)
     if (chart->mark_y > 0) {
         double y = y_of(chart, chart->mark_y);
         line(file, LEFT, y, WIDTH - RIGHT, y, "stroke=\"#c00\" stroke-dasharray=\"6 4\"");
-        text(file, LEFT + 6, y - 5, "start", chart->mark_label);
+        text(file, WIDTH - RIGHT + 6, y + 4, "start", chart->mark_label);
     }
     for (uint32_t i = 0; i < chart->line_count; i++)
         write_line(file, chart, &chart->lines[i]);
