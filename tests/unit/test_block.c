@@ -208,7 +208,7 @@ Test(block, lengths_are_not_trusted)
         {6, 1, 4, WEIR_E_CORRUPT},           {7, 1, 2, WEIR_E_CORRUPT},
         {16, 4, UINT32_MAX, WEIR_E_CORRUPT}, {20, 4, UINT32_MAX, WEIR_E_CORRUPT},
         {24, 8, UINT64_MAX, WEIR_E_CORRUPT}, {24, 8, 1, WEIR_E_CORRUPT},
-        {40, 8, UINT64_MAX, WEIR_E_CORRUPT}, {4, 2, 2, WEIR_E_FORMAT},
+        {40, 8, UINT64_MAX, WEIR_E_CORRUPT}, {4, 2, FORMAT_VERSION + 1, WEIR_E_FORMAT},
         {4, 2, 0, WEIR_E_CORRUPT},           {12, 4, UINT32_MAX, WEIR_E_CORRUPT},
         {12, 4, 0, WEIR_E_CORRUPT},          {12, 4, 5, WEIR_E_CORRUPT},
     };

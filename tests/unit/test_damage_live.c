@@ -284,7 +284,7 @@ Test(damage_live, a_newer_block_is_no_damage)
     for (unsigned i = 0; i < 4; i++) {
         uint64_t number = i % 2 ? rig.end - 1 : rig.first + 7;
         uint8_t *header = rig.data + rig.offset[number];
-        weir_put_u16(header + 4, 2);
+        weir_put_u16(header + 4, FORMAT_VERSION + 1);
         record_seal(header, BLOCK_HEADER_BYTES);
         rig.data[0] ^= i < 2 ? 1 : 0; // no meta page
         rig_lay_out(&rig, rig.data, rig.len);
