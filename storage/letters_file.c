@@ -235,9 +235,13 @@ int letters_ready(struct spool *spool, struct weir_err *err)
 int letters_make(struct spool *spool, struct weir_err *err)
 {
     int code = letters_ready(spool, err);
-    if (code == WEIR_E_CORRUPT && spool_set_aside(spool, "deadletter.mdb", err) == WEIR_OK)
-        code = WEIR_E_NOT_FOUND;
-    return code == WEIR_E_NOT_FOUND ? file_create(spool, err) : code;
+    bool aside = code == WEIR_E_CORRUPT && spool_set_aside(spool, "deadletter.mdb", err) == WEIR_OK;
+    if (code != WEIR_E_NOT_FOUND && !aside)
+        return code;
+    code = file_create(spool, err);
+    if (code == WEIR_OK && aside)
+        letters_enter_moves(spool, true); // what was in it is lost
+    return code;
 }
 
 uint64_t letters_limit_file(struct spool *spool, bool removal)
