@@ -25,7 +25,7 @@
 // duplicates stay bounded by what was in flight. What is forgotten may come twice, and is counted: origins beyond ORIGINS_MAX (those that were
 // not heard of for longest), spans beyond POSITIONS_MAX, notes for which the disk has no room until a restart. After a write error the writer may
 // have stored what it reports as failed: that may come twice, too. Data that was lost here after its OK (evicted, damaged) is in this spool's
-// ledger and stays held: the origin has handed it over. A spool that was salvaged has no notes; neither has an empty one.
+// ledger and stays held: the origin has handed it over. A spool whose state was lost has no notes; neither has an empty one.
 // A client can only speak for a scope it knows, and scopes are random: it cannot make this weir drop another origin's data without having
 // seen that one's requests. It can make it forget others by inventing many.
 #ifndef WEIR_RELAY_ORIGINS_H
