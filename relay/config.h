@@ -84,7 +84,7 @@ struct config_upstream {
     uint64_t max_request_size_bytes; // raw, of one export
     uint32_t max_in_flight;          // relaxed lanes; strict ones have 1
     enum config_order order[WEIR_SIGNALS];
-    uint32_t fresh_share; // of new data while a relaxed lane's backlog drains, in thousandths
+    uint32_t fresh_share;      // of new data while a relaxed lane's backlog drains, in thousandths
     uint64_t rate_limit_bytes; // raw, a second; 0: none
     struct {
         uint64_t initial_ms, max_ms;

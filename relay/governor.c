@@ -294,8 +294,11 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
         if (governor_doubts(governor, now_ns, end->retry_after_ms > 0) && !queued)
             return;
         bool much = governor->slow_start || governor->refusals > 1;
-        // While latency tells how much it takes the window follows that; and slow start has to find the end of the window first.
-        if (queued || governor->slow_start || governor->up_answers < SETTLED) {
+        // While latency tells how much it takes the window follows that; and slow start has to find the end of the window first, where the
+        // window is one that holds anything up: below an export, and with next to no latency, it is not.
+        bool settled = !governor->slow_start && governor->up_answers >= SETTLED;
+        bool holds_up = governor->latency_ns > QUEUED_NS || governor->window_bytes > governor_unit(governor);
+        if (queued || (!settled && holds_up)) {
             governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - QUEUED_LESS));
         } else {
             remember_refusal(governor, now_ns, end);

@@ -202,6 +202,25 @@ Test(governor, nine_tenths_of_what_is_accepted_are_used_and_few_refused)
         assert_steady(capacities[i], 1000, 4 * MS);
 }
 
+// Behind an outage, with next to no latency, a window far below one export holds nothing up: the rate has to.
+Test(governor, a_near_upstream_that_takes_few_is_not_flooded_after_an_outage)
+{
+    struct rig rig = rig_make(upstream_limited);
+    rig.governor.policy.export_bytes = rig.export_bytes = 8 * KIB;
+    rig.governor.policy.max_in_flight_bytes = 64 * KIB;
+    rig.governor.window_bytes = 8 * KIB;
+    rig.governor.mean_bytes = 8. * KIB;
+    rig.capacity = 5;
+    rig.latency_ns = 300000;
+    rig.down = true;
+    rig_run(&rig, START + 10 * S);
+    rig.down = false;
+    rig_run(&rig, START + 70 * S);
+    rig_clear(&rig);
+    rig_run(&rig, START + 370 * S);
+    cr_assert(rig.delivered >= 1350 && rig.throttled <= 75, "%lu of 1500, %lu refused", rig.delivered, rig.throttled);
+}
+
 // One of five replicas refuses everything: the other four are not left idle for it, however slowly it were asked.
 Test(governor, refusals_that_have_nothing_to_do_with_the_rate_do_not_slow_it_down)
 {
