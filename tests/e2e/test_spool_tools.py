@@ -7,7 +7,7 @@ import json
 import os
 
 from test_start import weir
-from weirtest import SIGNALS, wait_for
+from weirtest import SIGNALS, request, wait_for
 
 ITEMS = 12000
 SMALL = {"spool": {"segment_size": "1MiB", "max_size": "512MiB"}}
@@ -27,14 +27,22 @@ def fingerprint(directory):
     return {p.name: (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns) for p in directory.iterdir()}
 
 
-def backlog(box, upstreams=1, items=ITEMS, **config):
-    """A relay without upstreams that took items of each signal, killed. Returns it and its last status."""
+def backlog(box, upstreams=1, items=ITEMS, rest=False, **config):
+    """A relay without upstreams that took items of each signal, killed. Returns it and its last status. `rest`: nothing moves between the
+    status and an orderly end (attempts pass over the blocks of other signals)."""
     ports = [box.port() for _ in range(upstreams)]
     relay = box.weir(*[f"grpc://{p.address}" for p in ports], config={**SMALL, **config})
     for signal in SIGNALS:
         box.gen(relay, signal=signal, items=items, items_per_request=20, payload_bytes=500)
+    if rest:
+        for i in range(upstreams):
+            assert request(relay.admin, "POST", f"/v1/upstreams/up{i}/pause")[0] == 200
+            wait_for(lambda i=i: relay.upstream(f"up{i}")["state"] == "paused", 10, "the upstream is paused")
     status = relay.status()
-    relay.kill()
+    if rest:
+        relay.terminate()
+    else:
+        relay.kill()
     return relay, status
 
 
@@ -44,7 +52,7 @@ def verify(directory, code=0):
 
 
 def test_stat_says_what_status_said(box):
-    relay, status = backlog(box, upstreams=2)
+    relay, status = backlog(box, upstreams=2, rest=True)
     before = fingerprint(relay.spool)
     stat = json.loads(spool("stat", relay.spool, "--json").stdout)
     assert stat["spool"]["instance"] == status["weir"]["instance"]
