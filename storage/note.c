@@ -38,6 +38,7 @@ static struct note *insert(struct notes *notes, size_t at, const char *key)
         notes->at = more;
         notes->cap = cap;
     }
+    assert(notes->at != NULL);
     char *copy = strdup(key);
     if (copy == NULL)
         return NULL;

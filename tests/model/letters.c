@@ -151,7 +151,8 @@ bool rig_free_letters(struct rig *rig, uint64_t *requests, uint64_t *items)
 void rig_compare_letters(struct rig *rig)
 {
     for (unsigned i = 0; i < MODEL_LANES; i++) {
-        const struct letter_filter filter = {.upstream = rig_upstreams[i / WEIR_SIGNALS], .signal = (int)model_signal(i)};
+        const struct letter_filter filter = {.upstream = rig_upstreams[i / WEIR_SIGNALS],
+                                             .signal = (int)model_signal(i)};
         struct letters_walked walked;
         uint64_t items = 0;
         if (rig->lanes[i] == NULL || rig->faults)
