@@ -115,6 +115,10 @@ static void remember_refusal(struct governor *governor, uint64_t now_ns, const s
     bool was_used = governor->limited_ns >= now_ns - end->latency_ns;
     if (rate <= 0 || !was_used)
         rate = rate > 0 ? smaller(rate, present_rate(governor)) : present_rate(governor);
+    if (governor->refusals > 1 && governor->rate_fell <= 0)
+        governor->rate_fell = rate;
+    else if (governor->refusals == 1)
+        governor->rate_fell = 0;
     if (governor->refusals > 1) // again at once: far too much was sent
         rate /= 4;
     else if (governor->answers <= 2)
@@ -319,6 +323,20 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
     }
 }
 
+// A row of refusals let the rate fall by leaps: it may have gone far below what is accepted, and comes back twice an answer.
+static void feel_for_rate(struct governor *governor, uint64_t now_ns)
+{
+    if (governor->rate_fell <= 0 || governor->rate_refused <= 0)
+        return;
+    governor->rate_refused *= 2;
+    if (governor->rate_refused >= governor->rate_fell / 2) {
+        governor->rate_refused = larger(governor->rate_fell / 2, governor->rate_refused / 2);
+        governor->rate_fell = 0;
+    }
+    governor->refused_ns = now_ns;
+    governor->climb_ns = smaller(CLIMB_S / sqrt(governor->rate_refused), CLIMB_MAX_S) * NS_PER_S;
+}
+
 static void answered(struct governor *governor, uint64_t now_ns, const struct governor_end *end)
 {
     governor->refused_part -= governor->refused_part / 8;
@@ -333,8 +351,10 @@ static void answered(struct governor *governor, uint64_t now_ns, const struct go
             return; // it was under way when the others failed
         come_up(governor, now_ns);
     }
-    if (started_ns >= governor->shrunk_ns)
+    if (started_ns >= governor->shrunk_ns) {
         governor->refusals = 0;
+        feel_for_rate(governor, now_ns);
+    }
     if (now_ns - governor->up_ns > GOVERNOR_STEADY_MS * NS_PER_MS)
         backoff_reset(&governor->backoff);
     if (governor->state == REPLAY_PROBING)

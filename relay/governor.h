@@ -97,6 +97,7 @@ struct governor {
 
     double rate_refused; // exports a second at which it refused; 0: not known
     bool all_refused;    // the row of refusals went on with a probe
+    double rate_fell;    // from here, in a row of refusals, and is not half of it again; 0: it did not
     uint64_t refused_ns; // when
     double climb_ns;     // from then until that rate is reached again
     uint32_t refusals;   // in a row

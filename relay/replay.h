@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replay worker: the thread that empties one upstream's lanes, for as long as it takes.
 //
-// A lane takes the next blocks of its intervals, joins them up to max_request_size, sends them, and settles them by the verdict:
-// DELIVERED shrinks the interval; RETRY puts the blocks back and waits (no time limit, ever); REJECT and SPLIT try ever
-// smaller parts, down to the item, which alone goes to the dead letters; HOLD keeps everything and tries slowly.
-// Failures to reach the upstream make all lanes wait, answers of the upstream their lane alone. After a wait one export goes first.
+// A lane takes the next blocks of its intervals (while a backlog drains the newest, too: fresh.h), joins them up to max_request_size, sends them
+// as far as the governor lets it (governor.h), and settles them by the verdict: DELIVERED shrinks the interval; RETRY puts the blocks back and
+// waits (no time limit, ever); REJECT and SPLIT try parts singly, down to the item, which alone goes to the dead letters; HOLD keeps
+// everything and tries slowly. What says something of the upstream as a whole (it cannot be reached, it throttles) makes all lanes wait,
+// what is a lane's own that lane alone. After a wait one small export goes first.
 #ifndef WEIR_RELAY_REPLAY_H
 #define WEIR_RELAY_REPLAY_H
 
