@@ -40,7 +40,8 @@ static int read_block(struct replay_lane *lane, const struct spool_interval *str
         return rc;
     if (skip_to > stretch->end)
         skip_to = stretch->end;
-    if (rc == WEIR_E_AGAIN && skip_to > from) {
+    // At the lane's front alone: in the middle that would only make intervals, and what comes next there settles it, too.
+    if (rc == WEIR_E_AGAIN && skip_to > from && from == lane->todo.at[0].first) {
         struct spool_outcome nothing = {0};
         spool_lane_settle(lane->spool_lane, from, skip_to, &nothing);
         handoff_skipped(lane, from, skip_to);
