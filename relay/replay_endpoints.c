@@ -18,12 +18,13 @@ struct client *endpoint_client(const struct replay *replay)
     return replay->endpoints.clients[replay->endpoints.current];
 }
 
-bool endpoint_failed(struct replay *replay)
+bool endpoint_failed(struct replay *replay, bool turned_away)
 {
     struct endpoints *endpoints = &replay->endpoints;
     if (endpoints->count == 1)
         return false;
     endpoints->leave = true;
+    endpoints->turned_away = endpoints->turned_away || turned_away;
     if (++endpoints->failed < endpoints->count)
         return true;
     endpoints->failed = 0; // all of them: a pause before the next round
@@ -34,7 +35,7 @@ void endpoint_answered(struct replay *replay)
 {
     struct endpoints *endpoints = &replay->endpoints;
     endpoints->failed = 0;
-    endpoints->leave = false;
+    endpoints->leave = endpoints->turned_away;
     if (endpoints->current == 0)
         endpoints->home_wait_ms = ENDPOINT_HOME_MS;
 }
@@ -56,7 +57,7 @@ static void use(struct replay *replay, uint32_t index, const char *why)
     else if (endpoints->current == 0)
         endpoints->home_ns = weir_now_ns() + wait_ms * 1000000;
     endpoints->current = index;
-    endpoints->leave = endpoints->go_home = false;
+    endpoints->leave = endpoints->turned_away = endpoints->go_home = false;
     pthread_mutex_lock(&replay->lock);
     replay->stats.endpoint = now->text;
     pthread_mutex_unlock(&replay->lock);

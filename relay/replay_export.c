@@ -313,7 +313,7 @@ static void unreachable(struct export *export, const struct verdict *verdict)
     bool older = export->started_ns < flow->unreachable_ns;
     // Certainly not processed: at once again, once (U11); a peer that does nothing else is backed off from like any other.
     bool at_once = error == CLIENT_E_NOT_PROCESSED && (older || !flow->not_processed);
-    bool another = !at_once && !older && endpoint_failed(replay);
+    bool another = !at_once && !older && endpoint_failed(replay, was_answered(&export->call));
     flow_unanswered(export, !older && !at_once && !another);
     if (at_once)
         flow->not_processed = true;
@@ -353,7 +353,7 @@ static void on_done(struct client_call *call)
     lane->in_flight--;
     count_attempt(export, &verdict);
     // That nobody there can take data is as good as no answer, where there is another to ask.
-    if (!was_answered(call) || (verdict.unavailable && replay->endpoints.count > 1)) {
+    if (!was_answered(call) || (verdict.unavailable && flow_asks_another(export))) {
         unreachable(export, &verdict);
         export->lane_waits = false;
     } else {

@@ -120,12 +120,28 @@ static bool is_own_trouble(struct replay_lane *lane, const struct export *export
     return lane->put_off_own;
 }
 
+// One signal's backend may be away behind all of them: then it is the lane's trouble, or a refusal for now like any other, and going round would
+// not end while others are taken.
+bool flow_asks_another(struct export *export)
+{
+    struct replay_lane *lane = export->lane;
+    const struct replay *replay = export->replay;
+    if (replay->endpoints.count == 1 || export->started_ns < lane->put_off_ns)
+        return false;
+    if (export->started_ns < replay->flow.unreachable_ns) // that one is left already
+        return true;
+    bool another = ++lane->turned_away < replay->endpoints.count;
+    if (!another)
+        lane->turned_away = 0;
+    return another;
+}
+
 void flow_answered(struct export *export, const struct verdict *verdict)
 {
     struct replay_lane *lane = export->lane;
     enum governor_outcome outcome = GOVERNOR_REFUSED;
     if (verdict->kind != VERDICT_RETRY && export->started_ns >= lane->put_off_ns)
-        lane->put_off_ns = 0;
+        lane->put_off_ns = lane->turned_away = 0;
     if (verdict->kind == VERDICT_DELIVERED) {
         outcome = GOVERNOR_DELIVERED;
         lane->delivered++;

@@ -140,6 +140,7 @@ struct replay_lane {
     uint64_t put_off_ns; // when the upstream last refused an export for now, and has not judged one since; 0: it has
     uint64_t put_off_others; // what other lanes had delivered by the first of them
     bool put_off_own;        // that was the lane's own trouble
+    uint32_t turned_away;    // endpoints in a row that could not take its data
     bool held;
     bool failure_told;    // in the log, since it last went well
     bool cannot_keep;     // it waits because the dead letters take nothing
@@ -161,6 +162,7 @@ struct replay {
         uint32_t count, current;
         uint32_t failed;                // in a row, since one answered
         bool leave;                     // for the next one, as soon as nothing is under way
+        bool turned_away;               // that is since it said so; else it may yet answer
         bool go_home;                   // to the first one
         uint64_t home_ns, home_wait_ms; // when the first is tried again; after such a wait
     } endpoints;
@@ -239,7 +241,7 @@ void replay_update_state(struct replay *replay);
 const struct config_target *endpoint_target(const struct replay *replay, size_t index);
 struct client *endpoint_client(const struct replay *replay); // of the one in use
 // It did not answer, or not with anything but that it is away. True: another one is to be tried at once.
-bool endpoint_failed(struct replay *replay);
+bool endpoint_failed(struct replay *replay, bool turned_away);
 void endpoint_answered(struct replay *replay);
 // At the beginning of a turn: moves to the next one, or back to the first, when that is due and nothing is under way. False: nothing may be
 // started, since it waits for that.
@@ -307,6 +309,8 @@ void flow_unanswered(struct export *export, bool counts);
 void flow_answered(struct export *export,
                    const struct verdict *verdict); // a lane that need not wait itself: lane_waits is false
 void flow_dropped(struct export *export);
+// The endpoint says that it can take no data now: whether that is as good as no answer, so that the next one is asked at once.
+bool flow_asks_another(struct export *export);
 void flow_show(struct replay *replay, enum replay_state shown); // what all lanes come to
 
 // replay_take.c -------------------------------------------------------------------------------------------------------------

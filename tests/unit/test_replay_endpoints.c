@@ -138,3 +138,75 @@ Test(replay_endpoints, a_peer_that_asks_for_a_pause_is_not_left)
     rig_free(first);
     rig_free(second);
 }
+
+static struct rig_answer refuse_logs(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.status = seen->signal == WEIR_LOGS ? GRPC_UNAVAILABLE : 0};
+}
+
+// One signal's backend is away behind every endpoint: its lane waits alone, with ever longer waits, and the others go on.
+Test(replay_endpoints, a_lane_that_all_of_them_refuse_waits_alone)
+{
+    struct config_upstream upstream = {.retry = {.initial_ms = 20, .max_ms = 600000}};
+    struct replay_rig *first = rig_new(upstream), *second = rig_new(upstream);
+    first->decide = second->decide = refuse_logs;
+    with_second(first, second->upstream.target.port, false);
+    rig_append(first, WEIR_LOGS, 0, 1, 100);
+    rig_start(first);
+    for (unsigned tries = 1; tries <= 16; tries++) {
+        KIT_UNTIL(rig_stats(first).lanes[WEIR_LOGS].exports >= tries);
+        rig_append(first, WEIR_METRICS, tries, 1, 100);
+        RIG_DRAINED(first, WEIR_METRICS);
+    }
+    KIT_UNTIL(rig_stats(first).lanes[WEIR_LOGS].state == REPLAY_BACKING_OFF);
+    cr_expect_neq(rig_stats(first).lanes[WEIR_METRICS].state, REPLAY_BACKING_OFF);
+    rig_free(first);
+    rig_free(second);
+}
+
+// However much of the others' data is taken meanwhile, and however rarely it is tried.
+Test(replay_endpoints, a_lane_that_is_refused_does_not_hold_up_the_others)
+{
+    struct config_upstream upstream = {.retry = PATIENT};
+    struct replay_rig *first = rig_new(upstream), *second = rig_new(upstream);
+    first->decide = second->decide = refuse_logs;
+    with_second(first, second->upstream.target.port, false);
+    rig_start(first);
+    rig_append(first, WEIR_METRICS, 0, 1, 100);
+    RIG_DRAINED(first, WEIR_METRICS);
+    rig_append(first, WEIR_LOGS, 0, 1, 100);
+    for (unsigned id = 1; id < 100; id++)
+        rig_append(first, WEIR_METRICS, id, 1, 100);
+    RIG_DRAINED(first, WEIR_METRICS);
+    KIT_UNTIL(rig_stats(first).lanes[WEIR_LOGS].state == REPLAY_BACKING_OFF);
+    cr_expect_leq(rig_stats(first).lanes[WEIR_LOGS].exports, 4, "%llu attempts",
+                  (unsigned long long)rig_stats(first).lanes[WEIR_LOGS].exports);
+    rig_free(first);
+    rig_free(second);
+}
+
+static struct rig_answer refuse_logs_hold_the_rest(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    bool logs = seen->signal == WEIR_LOGS;
+    return (struct rig_answer){.status = logs ? GRPC_UNAVAILABLE : 0, .hold = !logs};
+}
+
+// What it still answers of other signals does not say that it takes this one's.
+Test(replay_endpoints, the_next_is_tried_though_the_first_takes_other_signals)
+{
+    struct replay_rig *first = rig_new((struct config_upstream){.retry = PATIENT}),
+                      *second = rig_new((struct config_upstream){0});
+    first->decide = refuse_logs_hold_the_rest;
+    with_second(first, second->upstream.target.port, false);
+    rig_append(first, WEIR_METRICS, 0, 1, 100);
+    rig_start(first);
+    KIT_UNTIL(atomic_load(&first->held_count) == 1);
+    rig_append(first, WEIR_LOGS, 1, 1, 100);
+    KIT_UNTIL(rig_stats(first).lanes[WEIR_LOGS].exports == 1);
+    rig_release(first, (struct rig_answer){0});
+    RIG_DRAINED(first, WEIR_LOGS);
+    cr_expect_eq(second->delivered[1], 1);
+    cr_expect_eq(rig_seen_count(first), 2, "one of each");
+    rig_free(first);
+    rig_free(second);
+}
