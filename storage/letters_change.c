@@ -198,12 +198,18 @@ static bool add_marked(struct letters_txn *x, struct weir_slice value)
     return true;
 }
 
+// Two take more pages than one, and what they may become yet more: within the quota and the room there is, or not at all.
 static int split_locked(struct spool *spool, const struct letter_id *id, const struct weir_buf values[2],
                         struct weir_err *err)
 {
+    struct dead_letters *d = spool->dead_letters;
     struct letters_txn x;
     struct found f;
-    int code = begin(spool, &x, err);
+    int code = letters_ready(spool, err);
+    if (code != WEIR_OK)
+        return code;
+    letters_limit_file(spool, false);
+    code = letters_begin(spool, &x, err);
     if (code != WEIR_OK)
         return code;
     code = find(&x, id, &f, err);
@@ -212,6 +218,8 @@ static int split_locked(struct spool *spool, const struct letter_id *id, const s
     for (size_t i = 0; i < 2 && code == WEIR_OK; i++)
         if (!add_marked(&x, (struct weir_slice){values[i].data, values[i].len}) && x.t.rc == 0)
             code = weir_fail(err, WEIR_E_AGAIN, "there is a dead letter of the same items");
+    if (code == WEIR_OK && x.totals.bytes > spool->dead_letter_bytes && x.totals.bytes > d->totals.bytes)
+        code = weir_fail(err, WEIR_E_LIMIT, "dead_letters.max_size is reached");
     if (code == WEIR_OK)
         return letters_commit(&x, err);
     letters_abort(&x);

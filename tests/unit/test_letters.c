@@ -363,3 +363,47 @@ Test(letters, the_oldest_go_when_the_quota_is_full)
     cr_expect(s.dead_lettered == 3 && s.evicted_by[SPOOL_LOSS_LETTERS] == 21);
     home_end(&home);
 }
+
+// Two halves take more pages than the whole: redriven over and over, a full file would grow past its quota.
+Test(letters, what_is_halved_stays_within_the_quota)
+{
+    struct home home = {.dir = kit_any_directory()};
+    struct spool_options options = kit_options(home.dir, 64);
+    options.dead_letter_bytes = 4 * 4096;
+    cr_assert_eq(spool_open(&options, &home.spool, NULL, NULL), WEIR_OK);
+    home.lane = kit_lane(home.spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+    uint8_t raw[10] = {0};
+    unsigned halved = 0;
+    for (uint64_t i = 0; i < 3; i++) {
+        cr_assert_eq(kit_append(home.spool, WEIR_TRACES, 5, 1000), WEIR_OK);
+        letters_block(home.spool, home.lane, "a", i, 4);
+        change(&home, LETTERS_REDRIVE, i, WEIR_OK);
+    }
+    for (uint64_t i = 0; i < 3; i++) {
+        struct letter_id id = letters_id(i, 0, "a"), last;
+        struct letter *letter;
+        struct spool_dead_letter parts[2];
+        struct spool_stats stats;
+        for (unsigned n = 0; n < 2; n++)
+            parts[n] = (struct spool_dead_letter){.upstream = "a",
+                                                  .code = "c",
+                                                  .message = "m",
+                                                  .block = i,
+                                                  .item = 2u * n,
+                                                  .items = 2,
+                                                  .raw = {raw, sizeof(raw)}};
+        struct letter_id before = letters_id(i, 0, "");
+        cr_assert_eq(spool_letter_take(home.spool, "a", &before, &letter, &last, NULL), WEIR_OK);
+        cr_assert(last.block == i && last.item == 0);
+        letter_free(letter);
+        int code = spool_letter_split(home.spool, &id, parts, NULL);
+        cr_assert(code == WEIR_OK || code == WEIR_E_LIMIT);
+        halved += code == WEIR_OK;
+        spool_letter_back(home.spool, &id);
+        spool_stats_get(home.spool, &stats);
+        cr_assert_leq(stats.dead_letter_bytes, options.dead_letter_bytes);
+        cr_assert_eq(agreed(&home).dead_lettered, 12);
+    }
+    cr_expect_eq(halved, 1);
+    home_end(&home);
+}
