@@ -27,7 +27,20 @@ static void wrap(struct replay *replay, uint64_t now_ns)
     r->some = spool_letters_marked(replay->spool, replay->upstream->name) > 0;
 }
 
-// Takes the next letter. False: there is none now.
+// One that cannot be read: it stays, and is not tried again before a person asks for it.
+static void skip_damaged(struct replay *replay, const struct letter_id *id, const struct weir_err *err)
+{
+    char text[LETTER_ID_TEXT];
+    static struct log_limit limit = LOG_LIMIT(1000);
+    spool_letter_refused(replay->spool, id, "UNREADABLE", err->text, NULL);
+    replay->redrive.after = *id;
+    replay->redrive.has_after = true;
+    log_event_limited(&limit, LOG_ERROR, "redrive_failed", "a dead letter is damaged: it stays",
+                      LOG_STR("upstream", replay->upstream->name), LOG_STR("id", letter_id_format(id, text)),
+                      LOG_ERR(err));
+}
+
+// Takes the next letter, but does not hold it: until it is sent it can be purged, or go for newer ones. False: there is none now.
 static bool take(struct replay *replay, uint64_t now_ns)
 {
     struct redrive *r = &replay->redrive;
@@ -49,6 +62,10 @@ static bool take(struct replay *replay, uint64_t now_ns)
         r->after = last;
         r->has_after = true;
         r->taken_ns = now_ns;
+        if (rc == WEIR_OK)
+            spool_letter_back(replay->spool, &last);
+    } else if (rc == WEIR_E_CORRUPT && last.upstream[0] != '\0') {
+        skip_damaged(replay, &last, &err);
     } else {
         static struct log_limit limit = LOG_LIMIT(10000);
         log_event_limited(&limit, LOG_ERROR, "redrive_failed", "the dead letters cannot be read",
@@ -147,6 +164,10 @@ static void send_letter(struct replay *replay)
     const struct letter_info *info = letter_info_of(r->letter);
     struct weir_err err = {0};
     r->raw.len = 0;
+    if (spool_letter_hold(replay->spool, r->letter, &err) != WEIR_OK) { // it went while it waited
+        let_go(r, true);
+        return;
+    }
     int rc = letter_decode(r->letter, &r->raw, &err);
     struct export *export = rc == WEIR_OK ? make_export(replay, info) : NULL;
     if (rc == WEIR_OK && export == NULL)

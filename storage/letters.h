@@ -82,16 +82,19 @@ int spool_letters_change(struct spool *spool, enum letters_change change, const 
 // How many letters of an upstream are marked. Cheap.
 uint64_t spool_letters_marked(struct spool *spool, const char *upstream);
 // The first marked one behind `after` (NULL: of all), which nobody else changes until spool_letter_done or _back. WEIR_E_NOT_FOUND: none behind it;
-// WEIR_E_AGAIN: looked at LETTERS_LOOK, go on behind *last.
+// WEIR_E_AGAIN: looked at LETTERS_LOOK, go on behind *last; WEIR_E_CORRUPT with a *last that names an upstream: that one is damaged.
 int spool_letter_take(struct spool *spool, const char *upstream, const struct letter_id *after, struct letter **out,
                       struct letter_id *last, struct weir_err *err);
+// Takes one again that was given back meanwhile. WEIR_E_NOT_FOUND: it is not there to be sent any more.
+int spool_letter_hold(struct spool *spool, const struct letter *letter, struct weir_err *err);
 // It was delivered: it goes, and so do its items, `rejected` of which a partial success refused. Durable when it returns. When that fails it stays
 // marked, and is sent again.
 int spool_letter_delivered(struct spool *spool, const struct letter_id *id, uint64_t rejected, struct weir_err *err);
 // It was refused again: it stays, unmarked, with that reason.
 int spool_letter_refused(struct spool *spool, const struct letter_id *id, const char *code, const char *message,
                          struct weir_err *err);
-// It was refused as a whole: these two, which hold its items between them, take its place, both marked. WEIR_E_AGAIN: there are such already.
+// It was refused as a whole: these two, which hold its items between them, take its place, both marked. WEIR_E_AGAIN: there are such already;
+// WEIR_E_LIMIT, WEIR_E_FULL: there is no room for two. Then it stays.
 int spool_letter_split(struct spool *spool, const struct letter_id *id, const struct spool_dead_letter parts[2],
                        struct weir_err *err);
 // Later.

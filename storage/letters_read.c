@@ -252,18 +252,56 @@ int spool_letter_take(struct spool *spool, const char *upstream, const struct le
 {
     struct letters_read read;
     *out = NULL;
+    *last = (struct letter_id){0};
     pthread_mutex_lock(&spool->dead_letters->lock);
     int code = read_begin(spool, true, &read, err);
     if (code == WEIR_OK) {
         code = find_marked(spool, &read, upstream, after, last);
-        if (code == WEIR_OK)
+        bool found = code == WEIR_OK;
+        if (found)
             code = copy_one(spool, read.txn, last, out, err);
+        if (found && code == WEIR_E_NOT_FOUND)
+            code = weir_fail(err, WEIR_E_CORRUPT, "there is a mark, and no dead letter");
+        if (!found && code != WEIR_E_AGAIN)
+            *last = (struct letter_id){0};
         read_end(&read);
         if (code == WEIR_OK && !busy_set(spool, last, true)) {
             letter_free(*out);
             *out = NULL;
             code = weir_fail(err, WEIR_E_LIMIT, "more than %u dead letters are being sent", LETTERS_BUSY);
         }
+    }
+    pthread_mutex_unlock(&spool->dead_letters->lock);
+    return code;
+}
+
+// Whether it is there as it was taken, and still to be sent. A replay may have put another in its place.
+static bool is_as_taken(struct spool *spool, MDB_txn *txn, const struct letter *letter)
+{
+    struct letter_key key;
+    struct letter_view now;
+    struct remark remark;
+    uint8_t copy[REMARK_BYTES_MAX];
+    letter_key_of(&letter->info.id, &key);
+    MDB_val k = {key.len, key.bytes}, v;
+    letters_remark_read(txn, spool->dead_letters->remarks, &key, copy, &remark);
+    return remark.redrive && !remark.settling && mdb_get(txn, spool->dead_letters->letters, &k, &v) == 0 &&
+           letter_view_head((struct weir_slice){v.mv_data, v.mv_size}, &now) &&
+           now.stored_ns == letter->view.stored_ns && now.items == letter->view.items && !letters_is_busy(spool, &key);
+}
+
+int spool_letter_hold(struct spool *spool, const struct letter *letter, struct weir_err *err)
+{
+    struct letters_read read;
+    pthread_mutex_lock(&spool->dead_letters->lock);
+    int code = read_begin(spool, true, &read, err);
+    if (code == WEIR_OK) {
+        bool is = is_as_taken(spool, read.txn, letter);
+        read_end(&read);
+        if (!is)
+            code = weir_fail(err, WEIR_E_NOT_FOUND, "the dead letter is not to be sent any more");
+        else if (!busy_set(spool, &letter->info.id, true))
+            code = weir_fail(err, WEIR_E_LIMIT, "more than %u dead letters are being sent", LETTERS_BUSY);
     }
     pthread_mutex_unlock(&spool->dead_letters->lock);
     return code;

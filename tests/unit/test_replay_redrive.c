@@ -4,6 +4,8 @@
 #include "storage/letters.h"
 #include "tests/unit/replay_rig.h"
 
+#include <sys/mman.h>
+
 #define MINUTE_MS 60000u
 #define HOUR_NS   UINT64_C(3600000000000)
 
@@ -123,6 +125,61 @@ Test(replay_redrive, what_is_put_off_goes_later_across_restarts)
     KIT_UNTIL(SUM(rig, dead_lettered) == 0);
     cr_expect_eq(SUM(rig, delivered), 12);
     rig_expect_each_once(rig, 6);
+    rig_free(rig);
+}
+
+// What is said of a letter in the spool's file, of whichever version of its page.
+static void damage_letter(struct replay_rig *rig, uint64_t block)
+{
+    char path[256];
+    uint8_t number[8];
+    struct stat st;
+    snprintf(path, sizeof(path), "%s/deadletter.mdb", rig->directory);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    cr_assert(fd >= 0 && fstat(fd, &st) == 0);
+    uint8_t *file = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *at = file;
+    cr_assert_neq(file, MAP_FAILED);
+    weir_put_u64(number, block);
+    unsigned damaged = 0;
+    for (size_t left = (size_t)st.st_size; (at = memmem(at, left, "WDLT", 4)) != NULL; at++) {
+        left = (size_t)(file + st.st_size - at) - 1;
+        if (left < 200 || memcmp(at + 16, number, 8) != 0)
+            continue;
+        at[150] ^= 1; // in its texts
+        damaged++;
+    }
+    munmap(file, (size_t)st.st_size);
+    close(fd);
+    cr_assert_gt(damaged, 0);
+}
+
+Test(replay_redrive, a_damaged_one_does_not_keep_the_others_out)
+{
+    struct replay_rig *rig = with_letters(4, NULL);
+    damage_letter(rig, 1);
+    mark_all(rig, 4);
+    KIT_UNTIL(SUM(rig, dead_lettered) == 2);
+    cr_expect_eq(SUM(rig, delivered), 6);
+    KIT_UNTIL(spool_letters_marked(rig->spool, "up") == 0);
+    cr_expect_eq(rig_seen_count(rig), 3);
+    rig_free(rig);
+}
+
+// A letter that waits for an upstream which is away is not being sent: it can be given up.
+Test(replay_redrive, what_waits_can_be_purged)
+{
+    struct replay_rig *rig = with_letters(4, NULL);
+    struct letters_walked walked;
+    rig_end_replay(rig);
+    rig->upstream.retry.initial_ms = rig->upstream.retry.max_ms = 10 * MINUTE_MS;
+    rig_new_replay(rig);
+    rig_start(rig);
+    atomic_store(&status_now, 14);
+    mark_all(rig, 4);
+    KIT_UNTIL(rig_seen_count(rig) >= 1);
+    KIT_UNTIL(spool_letters_change(rig->spool, LETTERS_PURGE, &everything, NULL, &walked, NULL) == WEIR_OK &&
+              SUM(rig, dead_lettered) == 0);
+    cr_expect_eq(SUM(rig, discarded), 8);
     rig_free(rig);
 }
 
