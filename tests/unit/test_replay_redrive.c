@@ -11,12 +11,15 @@
 
 static const struct letter_filter everything = {.signal = -1};
 
-static atomic_int status_now; // of every answer
+static atomic_int status_now;       // of every answer
+static atomic_long service_time_ns; // it takes
 
 static struct rig_answer answer_now(struct replay_rig *rig, const struct rig_seen *seen)
 {
     (void)rig;
     (void)seen;
+    const struct timespec service = {.tv_nsec = atomic_load(&service_time_ns)};
+    nanosleep(&service, NULL);
     return (struct rig_answer){.status = atomic_load(&status_now), .message = "because"};
 }
 
@@ -188,9 +191,13 @@ Test(replay_redrive, live_data_does_not_keep_letters_out)
 {
     struct replay_rig *rig = with_letters(1, NULL);
     unsigned id = 1;
+    atomic_store(&service_time_ns, 5 * 1000000); // so that data does not run out before the letter's patience does
+    for (; id < 16; id++)
+        rig_append(rig, WEIR_TRACES, id, 1, 900);
     mark_all(rig, 1);
     for (; SUM(rig, dead_lettered) > 0; id++) {
         cr_assert_lt(id, RIG_IDS_MAX);
+        KIT_UNTIL(rig_ledger(rig, WEIR_TRACES).pending < 16);
         rig_append(rig, WEIR_TRACES, id, 1, 900);
     }
     RIG_DRAINED(rig, WEIR_TRACES);
