@@ -271,8 +271,11 @@ static void fail(struct governor *governor, uint64_t now_ns, const struct govern
 {
     struct backoff_policy policy = governor->policy.retry;
     bool cheap = end->outcome == GOVERNOR_UNREACHABLE;
-    if (cheap && policy.max_ms > GOVERNOR_UNREACHABLE_MS)
-        policy.max_ms = GOVERNOR_UNREACHABLE_MS;
+    uint64_t most_ms = cheap                                ? GOVERNOR_UNREACHABLE_MS
+                       : end->outcome == GOVERNOR_THROTTLED ? GOVERNOR_REFUSED_MS
+                                                            : policy.max_ms;
+    if (policy.max_ms > most_ms)
+        policy.max_ms = most_ms;
     go_down(governor, now_ns, false);
     // It answers, if only by a refusal: how often it could not be reached before says nothing of how long this takes.
     if (!cheap && governor->unreachable && governor->backoff.failures > governor->flaps)

@@ -23,6 +23,7 @@
 
 #define GOVERNOR_PROBE_BYTES    (64u * 1024) // a probe is not larger, where blocks allow it
 #define GOVERNOR_UNREACHABLE_MS 5000u        // attempts to connect are cheap: not further apart than this
+#define GOVERNOR_REFUSED_MS     10000u       // nor small probes that are refused without a delay of the server's own
 #define GOVERNOR_STEADY_MS      30000u // up for so long: the next failure is a new outage, not the last one's flapping
 #define GOVERNOR_SIZES          32 // classes of sizes, powers of two, whose latencies are compared with each other alone
 #define GOVERNOR_RECENT         16 // starts from which the present rate is taken
