@@ -194,6 +194,8 @@ void redrive_turn(struct replay *replay, bool first)
     uint64_t now_ns = weir_now_ns();
     if (r->under_way || replay->flow.blocked || backoff_waits(&r->backoff, now_ns) || !take(replay, now_ns))
         return;
+    if (flow_waits(replay, now_ns)) // then too the lanes go first
+        r->taken_ns = now_ns;
     if (first && now_ns - r->taken_ns < PATIENT_NS)
         return;
     const struct letter_info *info = letter_info_of(r->letter);
@@ -225,16 +227,16 @@ static void delivered(struct replay *replay, const struct letter_info *info, int
     }
 }
 
-// Refused for now. Another letter may go before it is tried again.
+// Refused for now, or not answered. Another letter goes before it is tried again.
 static void put_off(struct replay *replay, const struct export *export, const struct verdict *verdict)
 {
     struct backoff_policy policy = replay_policy(replay);
+    const struct client_call *call = &export->call;
+    bool fatal = call->error != CLIENT_OK && call->bytes_sent; // it may be what the upstream does not survive
     spool_letter_back(replay->spool, &letter_info_of(replay->redrive.letter)->id);
     let_go(&replay->redrive, false);
-    if (!export->lane_waits) { // the way there, or how it was encoded
-        replay->redrive.has_after = false;
+    if (!export->lane_waits && !fatal) // the way there, or how it was encoded
         return;
-    }
     if (verdict->kind == VERDICT_HOLD)
         policy.initial_ms = policy.max_ms;
     backoff_fail(&replay->redrive.backoff, &policy, verdict->retry_after_ms, replay_random(replay), weir_now_ns());

@@ -186,6 +186,35 @@ Test(replay_redrive, what_waits_can_be_purged)
     rig_free(rig);
 }
 
+static struct rig_answer answer_but_one(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    (void)rig;
+    return (struct rig_answer){.hold = strstr(seen->batch, "/0-0/letter-0") != NULL};
+}
+
+// After a letter that an upstream does not survive others go first, live data before all.
+Test(replay_redrive, one_without_an_answer_does_not_keep_others_out)
+{
+    struct replay_rig *rig = with_letters(2, NULL);
+    rig_end_replay(rig);
+    rig->decide = answer_but_one;
+    rig->upstream.timeout_ms = 50;
+    rig->upstream.retry.initial_ms = rig->upstream.retry.max_ms = 2500;
+    rig_new_replay(rig);
+    rig_start(rig);
+    mark_all(rig, 2);
+    KIT_UNTIL(rig_seen_count(rig) >= 1);
+    rig_append(rig, WEIR_LOGS, 400, 1, 100);
+    RIG_DRAINED(rig, WEIR_LOGS);
+    KIT_UNTIL(SUM(rig, dead_lettered) == 2);
+    pthread_mutex_lock(&rig->lock);
+    cr_expect_eq(rig->seen[0].signal, WEIR_TRACES);
+    cr_expect_eq(rig->seen[1].signal, WEIR_LOGS);
+    cr_expect_eq(rig->seen[2].signal, WEIR_METRICS);
+    pthread_mutex_unlock(&rig->lock);
+    rig_free(rig);
+}
+
 // While live data never ends, a letter gets its turn.
 Test(replay_redrive, live_data_does_not_keep_letters_out)
 {
