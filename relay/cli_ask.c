@@ -8,7 +8,8 @@
 
 int cli_ask_take(const struct cli *cli, const struct admin_client *client, json_t **answer)
 {
-    json_t *json = json_loadb((const char *)client->body.data, client->body.len, 0, NULL);
+    // What users send may have U+0000 in its texts.
+    json_t *json = json_loadb((const char *)client->body.data, client->body.len, JSON_ALLOW_NUL, NULL);
     const char *error = json_string_value(json_object_get(json, "error"));
     int exit_code = CLI_FAILED;
     char clean[1024];

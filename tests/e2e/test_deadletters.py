@@ -105,6 +105,21 @@ def test_purge_and_what_is_not_there(box):
     verified(weir)
 
 
+def test_show_of_any_text(box):
+    sink = box.sink()
+    sink.mode(signal="logs", status=3)
+    weir = box.weir(sink.url("grpc"))
+    text = "a\u0000b \u0001 \U0001f980 \\ \" \u2028"
+    record = {"timeUnixNano": "1", "body": {"stringValue": text}, "attributes": [{"key": "k\u0000", "value": {"doubleValue": 1e-300}}]}
+    body = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]})
+    assert request(weir.http, "POST", "/v1/logs", body, {"content-type": "application/json"})[0] == 200
+    wait_for(lambda: weir.lane("logs")["pending"] == 0, 60, "all is settled")
+    done = command(weir, "deadletter", "show", letters(weir)[0]["id"])
+    assert done.returncode == 0, done
+    shown = json.loads(done.stdout)["request"]["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
+    assert shown["body"] == record["body"] and shown["attributes"] == record["attributes"]
+
+
 def test_an_upstream_that_left(box):
     sink, weir = refused(box)
     assert weir.terminate() == 0
