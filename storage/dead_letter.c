@@ -57,8 +57,8 @@ static uint64_t evict_oldest(struct spool *spool, uint64_t want)
 {
     struct dead_letters *d = spool->dead_letters;
     struct letter_key *keys = calloc(EVICT_AT_ONCE, sizeof(*keys));
+    bool more = keys != NULL && letters_ready(spool, NULL) == WEIR_OK; // a commit that failed leaves none open
     uint64_t before = d->totals.bytes;
-    bool more = keys != NULL;
     while (more) {
         uint64_t gone = before - d->totals.bytes;
         struct letters_txn x;
@@ -146,7 +146,7 @@ static int put_locked(struct spool *spool, const struct spool_dead_letter *lette
 {
     struct spool_lane *lane = lane_of(spool, letter);
     struct letter_key key;
-    bool aborted = true, again = false;
+    bool nothing = true, again = false; // nothing: of any try
     uint64_t room = 0;
     letter_key_put(&key, letter->block, letter->item, letter->upstream, strlen(letter->upstream));
     int code = make_room(spool, letter_pages_bytes(value.len), err);
@@ -155,14 +155,19 @@ static int put_locked(struct spool *spool, const struct spool_dead_letter *lette
     if (lane != NULL && !letters_settling_add(spool, lane, letter, &again))
         return weir_fail(err, WEIR_E_NOMEM, "dead letter: out of memory");
     for (unsigned tries = 0; tries < 2; tries++) {
+        bool aborted;
+        code = letters_ready(spool, err);
+        if (code != WEIR_OK)
+            break;
         room = letters_limit_file(spool, false);
         code = letter_store(spool, &key, value, lane != NULL, &aborted, err);
+        nothing = nothing && aborted;
         // Nothing else can make room for it, as was found since it was last tried: then older letters must.
         if (code != WEIR_E_FULL || !atomic_exchange(&spool->letter_room_denied, false) ||
             evict_oldest(spool, letter_pages_bytes(value.len) + SEGMENT_PAGE * SEGMENT_PAGES_SPARE) == 0)
             break;
     }
-    if (code != WEIR_OK && aborted && !again && lane != NULL)
+    if (code != WEIR_OK && nothing && !again && lane != NULL)
         letters_settling_drop(spool, lane, letter);
     return code == WEIR_OK || code == WEIR_E_NOMEM ? code : explain(spool, code, value.len, room, err);
 }

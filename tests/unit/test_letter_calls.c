@@ -4,6 +4,7 @@
 //   WEIR_FAULTS=all   every i; else some of them, others each time. WEIR_FAULTS=fdatasync:EIO:3:1: that one alone
 #include "faults_kit.h"
 #include "letters_kit.h"
+#include "storage/spool_priv.h"
 
 #define BLOCKS          10u
 #define QUOTA           (6u * 4096u) // fewer than there are letters
@@ -157,5 +158,26 @@ Test(letter_calls, whatever_fails_ledgers_and_letters_agree, .timeout = 3000)
     }
     fprintf(stderr, "%u lives, %u calls failed (WEIR_FAULTS=all: every one)\n", lives, failed);
     cr_assert_geq(failed, how != NULL ? 1 : lives / 2);
+    kit_remove_directory(dir);
+}
+
+// A commit that a full disk ends leaves no open file, and older letters are to make room for this one: it is opened again for that.
+Test(letter_calls, older_ones_make_room_on_a_full_disk)
+{
+    char *dir = kit_any_directory();
+    for (int i = 0; i < 12; i++) {
+        struct spool *spool = kit_open(dir, 64, NULL);
+        struct spool_lane *lane = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+        for (uint64_t block = 0; block < 2; block++)
+            cr_assert_eq(kit_append(spool, WEIR_TRACES, block, 2000), WEIR_OK);
+        bury(spool, lane, 0);
+        atomic_store(&spool->letter_room_denied, true); // so the keeper found
+        faults_arm(FAULTS(FAULT_WRITE), ENOSPC, i / 2, i % 2 != 0);
+        bury(spool, lane, 1);
+        faults_disarm();
+        spool_close(spool);
+        letters_verify(dir);
+        kit_empty_directory(dir);
+    }
     kit_remove_directory(dir);
 }
