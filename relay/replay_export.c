@@ -300,20 +300,22 @@ static bool next_encoding(struct export *export, const struct verdict *verdict)
     return true;
 }
 
-// No answer: the way to the upstream is broken, for all lanes. Exports that were under way together and break together are one failure.
-static void unreachable(struct export *export, const struct verdict *verdict)
+// No answer: the way to the upstream is broken, for all lanes. Exports that were under way together and break together are one failure. True: it
+// is the lane's own, which waits.
+static bool unreachable(struct export *export, const struct verdict *verdict)
 {
     struct replay *replay = export->replay;
     struct flow *flow = &replay->flow;
     enum client_error error = export->call.error;
     if (error == CLIENT_E_CANCELLED && atomic_load(&replay->stop)) { // our own doing
         flow_dropped(export);
-        return;
+        return false;
     }
     bool older = export->started_ns < flow->unreachable_ns;
     // Certainly not processed: at once again, once (U11); a peer that does nothing else is backed off from like any other.
     bool at_once = error == CLIENT_E_NOT_PROCESSED && (older || !flow->not_processed);
     bool another = !at_once && !older && endpoint_failed(replay, was_answered(&export->call));
+    bool own = another && !was_answered(&export->call) && flow_turned_away(export->lane);
     flow_unanswered(export, !older && !at_once && !another);
     if (at_once)
         flow->not_processed = true;
@@ -321,6 +323,7 @@ static void unreachable(struct export *export, const struct verdict *verdict)
         flow->unreachable_ns = weir_now_ns();
     if (!at_once)
         replay_note_unreachable(replay, verdict);
+    return own;
 }
 
 // A link on which a whole export takes longer than its timeout would get the same one again and again, and deliver nothing.
@@ -354,8 +357,7 @@ static void on_done(struct client_call *call)
     count_attempt(export, &verdict);
     // That nobody there can take data is as good as no answer, where there is another to ask.
     if (!was_answered(call) || (verdict.unavailable && flow_asks_another(export))) {
-        unreachable(export, &verdict);
-        export->lane_waits = false;
+        export->lane_waits = unreachable(export, &verdict);
     } else {
         if (governor_probes(&replay->flow.governor) &&
             replay->flow.governor.backoff.failures > 1) // it was away: what it takes may be another matter now

@@ -98,10 +98,22 @@ void flow_unanswered(struct export *export, bool counts)
     enum client_error error = export->call.error;
     bool cheap = error == CLIENT_E_CONNECT || error == CLIENT_E_RESOLVE ||
                  (error == CLIENT_E_TIMEOUT && !export->call.bytes_sent);
-    if (counts)
-        end(export, cheap ? GOVERNOR_UNREACHABLE : GOVERNOR_LOST, 0);
-    else
+    if (!counts) {
         flow_dropped(export);
+        return;
+    }
+    for (int i = 0; i < WEIR_SIGNALS; i++) // now all wait together
+        export->replay->lanes[i].turned_away = 0;
+    end(export, cheap ? GOVERNOR_UNREACHABLE : GOVERNOR_LOST, 0);
+}
+
+// Going round would not end while others are taken: one signal's backend may be away behind all of them.
+bool flow_turned_away(struct replay_lane *lane)
+{
+    bool all = ++lane->turned_away >= lane->replay->endpoints.count;
+    if (all)
+        lane->turned_away = 0;
+    return all;
 }
 
 // Refused for now, and not for the first time, while others were taken: that is this lane's trouble, not the upstream's.
@@ -120,8 +132,7 @@ static bool is_own_trouble(struct replay_lane *lane, const struct export *export
     return lane->put_off_own;
 }
 
-// One signal's backend may be away behind all of them: then it is the lane's trouble, or a refusal for now like any other, and going round would
-// not end while others are taken.
+// When all have said so, that is a refusal for now like any other.
 bool flow_asks_another(struct export *export)
 {
     struct replay_lane *lane = export->lane;
@@ -130,10 +141,7 @@ bool flow_asks_another(struct export *export)
         return false;
     if (export->started_ns < replay->flow.unreachable_ns) // that one is left already
         return true;
-    bool another = ++lane->turned_away < replay->endpoints.count;
-    if (!another)
-        lane->turned_away = 0;
-    return another;
+    return !flow_turned_away(lane);
 }
 
 void flow_answered(struct export *export, const struct verdict *verdict)

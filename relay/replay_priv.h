@@ -309,6 +309,8 @@ void flow_unanswered(struct export *export, bool counts);
 void flow_answered(struct export *export,
                    const struct verdict *verdict); // a lane that need not wait itself: lane_waits is false
 void flow_dropped(struct export *export);
+// One more endpoint did not take an export of the lane. True: that was the last of them.
+bool flow_turned_away(struct replay_lane *lane);
 // The endpoint says that it can take no data now: whether that is as good as no answer, so that the next one is asked at once.
 bool flow_asks_another(struct export *export);
 void flow_show(struct replay *replay, enum replay_state shown); // what all lanes come to

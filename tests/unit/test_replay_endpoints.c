@@ -210,3 +210,30 @@ Test(replay_endpoints, the_next_is_tried_though_the_first_takes_other_signals)
     rig_free(first);
     rig_free(second);
 }
+
+static struct rig_answer hold_logs(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.status = 0, .hold = seen->signal == WEIR_LOGS};
+}
+
+// One signal is never answered, by none of them, and others are all the time: it is not sent round and round without a wait.
+Test(replay_endpoints, a_lane_that_none_of_them_answers_waits_alone)
+{
+    struct config_upstream upstream = {.retry = PATIENT, .timeout_ms = 100};
+    struct replay_rig *first = rig_new(upstream), *second = rig_new(upstream);
+    first->decide = second->decide = hold_logs;
+    with_second(first, second->upstream.target.port, false);
+    rig_append(first, WEIR_LOGS, 0, 1, 100);
+    rig_start(first);
+    unsigned id = 1;
+    while (rig_stats(first).lanes[WEIR_LOGS].state != REPLAY_BACKING_OFF) {
+        cr_assert_lt(rig_stats(first).lanes[WEIR_LOGS].exports, 6);
+        rig_append(first, WEIR_METRICS, id++ % RIG_IDS_MAX, 1, 100);
+        RIG_DRAINED(first, WEIR_METRICS);
+    }
+    rig_append(first, WEIR_METRICS, id % RIG_IDS_MAX, 1, 100);
+    RIG_DRAINED(first, WEIR_METRICS);
+    cr_expect_eq(rig_stats(first).lanes[WEIR_LOGS].exports, 2, "once to each");
+    rig_free(first);
+    rig_free(second);
+}
