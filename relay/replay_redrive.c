@@ -194,7 +194,8 @@ void redrive_turn(struct replay *replay, bool first)
     uint64_t now_ns = weir_now_ns();
     if (r->under_way || replay->flow.blocked || backoff_waits(&r->backoff, now_ns) || !take(replay, now_ns))
         return;
-    if (flow_waits(replay, now_ns)) // then too the lanes go first
+    const struct governor *governor = &replay->flow.governor;
+    if (governor_probes(governor) && !governor->keep_window) // it was away: as soon as it is back the lanes go first
         r->taken_ns = now_ns;
     if (first && now_ns - r->taken_ns < PATIENT_NS)
         return;
