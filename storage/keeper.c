@@ -54,8 +54,10 @@ void keeper_make_spare(struct spool *spool)
         spool->spare = file;
         pthread_mutex_unlock(&spool->spare_lock);
     }
-    if (claimed)
+    if (claimed) {
+        space_made(spool, spool->segment_bytes);
         space_give(spool, spool->segment_bytes);
+    }
     pthread_mutex_unlock(&spool->spare_making);
     if (code == WEIR_OK) {
         spool_set_state(spool, SPOOL_OK, "");

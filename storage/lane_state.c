@@ -104,6 +104,7 @@ int state_make_longer(struct spool *spool, uint64_t file_bytes, struct weir_err 
     bool claimed = code == WEIR_OK && missing > 0 && (code = space_claim(spool, missing, err)) == WEIR_OK;
     if (claimed) {
         code = state_reserve(spool->lane_state, file_bytes, err);
+        space_made(spool, missing);
         space_give(spool, missing);
     }
     pthread_mutex_unlock(&spool->state_lock);

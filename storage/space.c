@@ -156,13 +156,22 @@ void space_count(struct spool *spool)
 
 static int room_for(struct spool *spool, uint64_t bytes, bool claim, struct weir_err *err)
 {
-    space_count(spool);
-    uint64_t reserve = dead_letters_reserve(spool);
+    uint64_t reserve = dead_letters_reserve(spool), made;
     pthread_mutex_lock(&spool->lock);
+    do { // a file that was made while it was counted may be neither in there nor unmade
+        made = spool->files_made;
+        pthread_mutex_unlock(&spool->lock);
+        space_count(spool);
+        pthread_mutex_lock(&spool->lock);
+    } while (made != spool->files_made);
     uint64_t used = spool->used_bytes + spool->claimed_bytes, free_bytes = spool->disk_free_bytes;
+    free_bytes -=
+        free_bytes < spool->unmade_bytes ? free_bytes : spool->unmade_bytes; // the disk does not know of them yet
     bool within = used + bytes + reserve <= spool->max_bytes;
-    if (claim && within && free_bytes >= bytes + SPOOL_DISK_RESERVE)
+    if (claim && within && free_bytes >= bytes + SPOOL_DISK_RESERVE) {
         spool->claimed_bytes += bytes;
+        spool->unmade_bytes += bytes;
+    }
     pthread_mutex_unlock(&spool->lock);
     if (!within)
         return weir_fail(err, WEIR_E_FULL, "the spool uses %llu of its %llu bytes: no room for a segment of %llu",
@@ -181,6 +190,15 @@ int space_for(struct spool *spool, uint64_t bytes, struct weir_err *err)
 int space_claim(struct spool *spool, uint64_t bytes, struct weir_err *err)
 {
     return room_for(spool, bytes, true, err);
+}
+
+void space_made(struct spool *spool, uint64_t bytes)
+{
+    pthread_mutex_lock(&spool->lock);
+    assert(spool->unmade_bytes >= bytes);
+    spool->unmade_bytes -= bytes;
+    spool->files_made++;
+    pthread_mutex_unlock(&spool->lock);
 }
 
 void space_keep(struct spool *spool, uint64_t bytes)

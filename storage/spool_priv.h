@@ -152,6 +152,8 @@ struct spool {
     char reason[256];
     uint64_t used_bytes, disk_free_bytes;
     uint64_t claimed_bytes; // of files that are being made: space_claim
+    uint64_t unmade_bytes;  // part of them: space_made has not come yet
+    uint64_t files_made;    // how often it has
     uint64_t written_pages; // that commits took in segments
     uint64_t other_bytes,
         kept_bytes;       // in used_bytes: files besides segments, state and dead letters; segments that nobody needs
@@ -349,8 +351,10 @@ bool space_look_due(struct spool *spool);
 // Whether a file of that size may be made, by the size limit and the file system's free space. WEIR_OK, WEIR_E_FULL.
 int space_for(struct spool *spool, uint64_t bytes, struct weir_err *err);
 // The same, and the room belongs to a file that the caller makes now, until space_give: the keeper and the writer may both be making one, and what has
-// no name in the catalog yet is not counted. space_keep claims without asking, for a file that is there already.
+// no name in the catalog yet is not counted. space_made follows when the disk knows of it, or it could not be made: else two that are made at once
+// would both find the same free space. space_keep claims without asking, for a file that is there already.
 int space_claim(struct spool *spool, uint64_t bytes, struct weir_err *err);
+void space_made(struct spool *spool, uint64_t bytes);
 void space_keep(struct spool *spool, uint64_t bytes);
 void space_give(struct spool *spool, uint64_t bytes);
 // Whether it might be made if segments went: what else lies in the directory, and on the disk, leaves so much.

@@ -91,6 +91,7 @@ static int take_file(struct spool *spool, uint64_t bytes, struct segment_file **
     if (code != WEIR_OK)
         return code;
     code = segment_file_create(path, bytes, file, err);
+    space_made(spool, bytes);
     if (code != WEIR_OK)
         space_give(spool, bytes);
     return code;

@@ -111,7 +111,7 @@ __attribute__((unused)) static struct spool_stats rig_stats(struct spool *spool)
 }
 
 // Blocks on disk of all files, counted anew.
-__attribute__((unused)) static uint64_t rig_disk_bytes(const char *dir)
+static uint64_t rig_sum_bytes(const char *dir)
 {
     uint64_t bytes = 0;
     struct dirent **names;
@@ -125,6 +125,17 @@ __attribute__((unused)) static uint64_t rig_disk_bytes(const char *dir)
         free(names[i]);
     }
     free(names);
+    return bytes;
+}
+
+// A file that is renamed or made while its directory is read counts twice or not at all, which no disk does: until two readings agree.
+__attribute__((unused)) static uint64_t rig_disk_bytes(const char *dir)
+{
+    uint64_t before, bytes = rig_sum_bytes(dir);
+    do {
+        before = bytes;
+        bytes = rig_sum_bytes(dir);
+    } while (bytes != before);
     return bytes;
 }
 
