@@ -8,6 +8,7 @@
 #include "relay/cli_values.h"
 #include "relay/log.h"
 #include "relay/status.h"
+#include "storage/past.h"
 
 #define TEXT_MAX 512
 

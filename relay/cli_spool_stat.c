@@ -3,6 +3,7 @@
 #include "relay/cli_spool.h"
 #include "relay/status.h"
 #include "relay/status_print.h"
+#include "storage/note.h"
 
 #define LANE_ROW "  %-8s %13s %10s %7s %13s %12s %9s\n"
 

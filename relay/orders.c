@@ -5,6 +5,8 @@
 
 #include "relay/log.h"
 #include "relay/relay.h"
+#include "storage/note.h"
+#include "storage/stats.h"
 
 #define DRAIN_KEY     "draining"
 #define PAUSED_PREFIX "paused/"

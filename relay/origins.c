@@ -6,6 +6,8 @@
 
 #include "relay/envelope.h"
 #include "relay/log.h"
+#include "storage/note.h"
+#include "storage/stats.h"
 
 #include <inttypes.h>
 #include <pthread.h>

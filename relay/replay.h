@@ -12,6 +12,7 @@
 #include "relay/certificates.h"
 #include "relay/config.h"
 #include "relay/replay_moves.h"
+#include "storage/lane.h"
 #include "storage/spool.h"
 
 #define REPLAY_SEND_BUCKETS 16

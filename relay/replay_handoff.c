@@ -12,6 +12,8 @@
 #include "relay/replay_priv.h"
 
 #include "relay/log.h"
+#include "storage/note.h"
+#include "storage/stats.h"
 
 #include <sys/random.h>
 

@@ -3,6 +3,7 @@
 #include "relay/replay_priv.h"
 
 #include "relay/log.h"
+#include "storage/stats.h"
 
 // Copies what went wrong. True: in other words than the last time.
 static bool set_error(uint64_t *unix_ns, char code[32], char message[256], const struct verdict *verdict)

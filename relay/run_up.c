@@ -5,6 +5,7 @@
 #include "relay/log.h"
 #include "relay/secrets.h"
 #include "relay/version.h"
+#include "storage/stats.h"
 
 #include <unistd.h>
 

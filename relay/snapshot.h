@@ -7,6 +7,7 @@
 #include "relay/process.h"
 #include "relay/rates.h"
 #include "relay/relay.h"
+#include "storage/stats.h"
 
 #define SNAPSHOT_INTERVALS 16 // of a lane, at most; the first ones
 

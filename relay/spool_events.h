@@ -5,7 +5,7 @@
 #ifndef WEIR_RELAY_SPOOL_EVENTS_H
 #define WEIR_RELAY_SPOOL_EVENTS_H
 
-#include "storage/spool.h"
+#include "storage/event.h"
 
 #define SPOOL_EVENTS_GAP_MIN_NS 5000000000u
 #define SPOOL_EVENTS_GAP_MAX_NS 300000000000u

@@ -2,6 +2,7 @@
 #include "relay/spool_watch.h"
 
 #include "relay/log.h"
+#include "storage/stats.h"
 
 static const struct {
     enum log_level level;

@@ -5,7 +5,7 @@
 #ifndef WEIR_RELAY_TODO_H
 #define WEIR_RELAY_TODO_H
 
-#include "storage/spool.h"
+#include "storage/lane.h"
 
 #define TODO_INTERVALS_MAX 256
 

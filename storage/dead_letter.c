@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Putting a dead letter: within the quota, for which the oldest go, and within the room that the whole spool has.
-#include "storage/dead_letter.h"
+#include "storage/keeper.h"
+#include "storage/letters_priv.h"
+#include "storage/space.h"
 #include "storage/spool_priv.h"
 
 #define EVICT_PART    64u // of the quota that goes at least, so that not every letter has to make room

@@ -2,7 +2,10 @@
 // Segments go here, and only here. The order is what makes it safe: the loss is entered in the ledgers and the range taken out of every
 // lane, then the state that says so is made durable, then the file is unlinked, then a person is told. A crash leaves either the file and
 // lanes that need it, or lanes that do not.
+#include "storage/evict.h"
+#include "storage/keeper.h"
 #include "storage/retention.h"
+#include "storage/space.h"
 #include "storage/spool_priv.h"
 
 #define LEARN_AT_ONCE 16u // segments of former runs that are opened to see what they hold

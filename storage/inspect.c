@@ -12,7 +12,7 @@
 
 #include "storage/file_read.h"
 #include "storage/inspect_priv.h"
-#include "storage/spool_priv.h"
+#include "storage/spool_dir.h"
 
 const char *inspect_kind_name(enum inspect_kind kind)
 {

@@ -5,7 +5,8 @@
 #ifndef WEIR_STORAGE_INSPECT_H
 #define WEIR_STORAGE_INSPECT_H
 
-#include "storage/spool.h"
+#include "storage/dead_letter.h"
+#include "storage/stats.h"
 
 struct inspect;
 

@@ -4,10 +4,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "storage/dead_letter.h"
 #include "storage/inspect_priv.h"
+#include "storage/letters_priv.h"
 #include "storage/segment.h"
-#include "storage/spool_priv.h"
 #include "storage/tree_check.h"
 
 // The file while it is read.

@@ -3,8 +3,8 @@
 #ifndef WEIR_STORAGE_INSPECT_PRIV_H
 #define WEIR_STORAGE_INSPECT_PRIV_H
 
-#include "storage/dead_letter.h"
 #include "storage/inspect.h"
+#include "storage/letter_format.h"
 #include "storage/segment_read.h"
 #include "storage/state.h"
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the lanes of a spool at rest stand, by state.mdb and the blocks that came after it was last written.
 #include "storage/inspect_priv.h"
-#include "storage/spool_priv.h"
+#include "storage/lane_priv.h"
+#include "storage/letters_priv.h"
+#include "storage/note.h"
 
 static int by_upstream(const void *a, const void *b)
 {

@@ -3,7 +3,10 @@
 // segments go, counts the disk, and finds out when a full or failed spool can take data again.
 #include <unistd.h>
 
-#include "storage/dead_letter.h"
+#include "storage/evict.h"
+#include "storage/keeper.h"
+#include "storage/letters_priv.h"
+#include "storage/space.h"
 #include "storage/spool_priv.h"
 
 void keeper_wake(struct spool *spool)

@@ -2,8 +2,8 @@
 // Lanes and their ledgers. `accepted` comes from the stored blocks' cumulative counts, the other columns from what was settled; what is
 // pending is the difference of marks. All are read under one lock from one "now", so they add up at every moment; intervals and columns
 // are stored in one transaction, so they add up after a crash too.
-#include "storage/dead_letter.h"
 #include "storage/file_read.h"
+#include "storage/letters_priv.h"
 #include "storage/spool_priv.h"
 
 #define PATIENCE 10u // segments with a bad sector, until each is known to be one

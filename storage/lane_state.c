@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making the lanes' state durable: what changed, in one transaction with how far numbers are used.
+#include "storage/space.h"
 #include "storage/spool_priv.h"
 
 // Copies what changed, and marks it as stored: whatever happens after the copy is for the next commit. Under lanes_lock.

@@ -2,7 +2,7 @@
 // Reading and writing the records of deadletter.mdb. What is stored is input like any other: lengths are checked before they are used.
 #include <zstd.h>
 
-#include "storage/dead_letter.h"
+#include "storage/letter_format.h"
 #include "storage/segment.h"
 
 void letter_totals_put(uint8_t out[LETTER_TOTALS_BYTES], const struct letter_totals *totals)

@@ -6,7 +6,7 @@
 #ifndef WEIR_STORAGE_LETTERS_H
 #define WEIR_STORAGE_LETTERS_H
 
-#include "storage/spool.h"
+#include "storage/dead_letter.h"
 
 #define LETTER_UPSTREAM_BYTES 255u
 #define LETTER_ID_TEXT        (20u + 1u + 20u + 1u + LETTER_UPSTREAM_BYTES + 1u)

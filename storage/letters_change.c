@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is done with dead letters: marked to be sent again, delivered, refused again, purged. Each call is one transaction.
-#include "storage/dead_letter.h"
+#include "storage/letters_priv.h"
 #include "storage/spool_priv.h"
 
 static int begin(struct spool *spool, struct letters_txn *x, struct weir_err *err)

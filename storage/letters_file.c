@@ -4,7 +4,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "storage/dead_letter.h"
+#include "storage/letters_priv.h"
+#include "storage/space.h"
 #include "storage/spool_priv.h"
 #include "storage/tree_check.h"
 

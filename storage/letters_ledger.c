@@ -5,7 +5,7 @@
 // much of that its columns have. So a crash between the two is made up at the next start, and neither file waits for the other.
 #include <errno.h>
 
-#include "storage/dead_letter.h"
+#include "storage/letters_priv.h"
 #include "storage/spool_priv.h"
 
 static uint64_t least(uint64_t a, uint64_t b)

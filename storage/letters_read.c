@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Dead letters as a person or a worker sees them. A read takes the lock: without LMDB's own, none may be under way when a page is written.
-#include "storage/dead_letter.h"
+#include "storage/letters_priv.h"
 #include "storage/spool_priv.h"
 
 struct letter {

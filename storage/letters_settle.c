@@ -2,7 +2,7 @@
 // Letters between being put and being settled. A letter is put before its block is settled, in another file: until the settlement is durable
 // too, its remark says so. A crash in between finds the block still to deliver, and forgets the letter: what becomes of the block is found
 // out again, and must not count twice.
-#include "storage/dead_letter.h"
+#include "storage/letters_priv.h"
 #include "storage/spool_priv.h"
 
 #define FLUSH_AT_ONCE 256u

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lanes that nobody opened since start: their upstream, or that signal of it, left the configuration.
+#include "storage/keeper.h"
 #include "storage/spool_priv.h"
 
 size_t spool_orphan_lanes(struct spool *spool, struct spool_lane **out, size_t max)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The past: what files still hold, where a time lies in it, and giving a lane a part of it again.
-#include "storage/dead_letter.h"
+#include "storage/past.h"
+#include "storage/letters_priv.h"
 #include "storage/spool_priv.h"
 
 #define OUT_OF_ORDER 64u // blocks of several ingest loops are received side by side

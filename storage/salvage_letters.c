@@ -5,7 +5,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "storage/dead_letter.h"
+#include "storage/letter_format.h"
+#include "storage/letters_priv.h"
 #include "storage/salvage_priv.h"
 #include "storage/segment.h"
 

@@ -9,9 +9,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "storage/letters_priv.h"
+#include "storage/note.h"
 #include "storage/salvage_priv.h"
 #include "storage/segment.h"
-#include "storage/spool_priv.h"
+#include "storage/spool_dir.h"
 
 #define BATCH_BYTES     (16u * 1024u * 1024u) // of values in one transaction
 #define BATCH_BLOCKS    1024u

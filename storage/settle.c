@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What leaves a lane's intervals: by a settlement, or because it can no longer be read. Intervals and ledger change together, by the same
 // number of items, so whatever is told twice, or of what was evicted meanwhile, counts once.
-#include "storage/dead_letter.h"
+#include "storage/keeper.h"
+#include "storage/letters_priv.h"
 #include "storage/spool_priv.h"
 
 static uint64_t take(uint64_t *from, uint64_t most)

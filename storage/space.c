@@ -5,6 +5,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "storage/keeper.h"
+#include "storage/letters_priv.h"
+#include "storage/space.h"
 #include "storage/spool_priv.h"
 
 #define ASK_AT_ONCE 16u // segments whose size is not known yet

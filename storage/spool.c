@@ -2,6 +2,7 @@
 // The spool's published state, and its end.
 #include <unistd.h>
 
+#include "storage/letters_priv.h"
 #include "storage/spool_priv.h"
 
 enum spool_state spool_state_now(const struct spool *spool)

@@ -5,6 +5,10 @@
 // Blocks of all signals are numbered 0, 1, 2, … in one sequence. A lane (one upstream × one signal) has a set of
 // half-open intervals [first, end) of block numbers still to deliver; blocks of other signals in an interval are not its
 // business. The ledger of a lane always adds up, in items: accepted = delivered + pending + dead_lettered + evicted + discarded.
+//
+// This is its life, the way in and the way out. Beside it: lane.h (what an upstream still has to get, and settling it), event.h (what a person
+// must be told), stats.h (what a person sees), past.h (what was received once, given again), note.h (small values that the relay must
+// remember), dead_letter.h (putting one) and letters.h (what becomes of them).
 #ifndef WEIR_STORAGE_SPOOL_H
 #define WEIR_STORAGE_SPOOL_H
 
@@ -13,37 +17,8 @@
 #define SPOOL_END UINT64_MAX // end of an interval that follows new blocks
 
 struct spool;
-struct spool_lane;
 struct spool_reader;
-
-// --- what a person must be told ----------------------------------------------------------------------------------------
-
-// Why data left a lane undelivered.
-enum spool_loss {
-    SPOOL_LOSS_FULL,
-    SPOOL_LOSS_AGE,
-    SPOOL_LOSS_DAMAGE,
-    SPOOL_LOSS_LETTERS
-}; // LETTERS: their quota was full
-#define SPOOL_LOSSES 4
-enum spool_event_kind {
-    SPOOL_EVENT_EVICTED, // a lane lost data: it is in the ledger's `evicted` already, durably
-    SPOOL_EVENT_DAMAGED, // a file is damaged: found at start, by a reader or by the keeper's scrubbing
-    SPOOL_EVENT_CLOCK,   // the wall clock was set, and max_age goes by it
-};
-// Valid during the callback.
-struct spool_event {
-    enum spool_event_kind kind;
-    uint64_t first, end; // block numbers [first, end) it is about
-    const char
-        *text; // DAMAGED: the file's name, what is wrong with it and what happens next; CLOCK: what happened; else NULL
-    // EVICTED; first and end lie around all that was lost
-    const char *upstream;
-    enum weir_signal signal;
-    enum spool_loss loss;
-    uint64_t items;
-    uint64_t received_first_ns, received_last_ns; // of the lost blocks, Unix ns, as far as known; 0: not known
-};
+struct spool_event;
 
 // --- life ------------------------------------------------------------------------------------------------------------
 
@@ -113,98 +88,8 @@ enum spool_state { SPOOL_OK, SPOOL_FULL, SPOOL_FAILED, SPOOL_READ_ONLY };
 // can be written again.
 enum spool_state spool_state_now(const struct spool *spool);
 
-// --- lanes -----------------------------------------------------------------------------------------------------------
-
-enum spool_start { SPOOL_START_NOW, SPOOL_START_OLDEST };
-// Finds the lane of that name and signal in the state, or makes it and makes it durable. Valid until spool_close.
-int spool_lane_open(struct spool *spool, const char *upstream, enum weir_signal signal, enum spool_start start,
-                    struct spool_lane **out, struct weir_err *err);
-// Lanes in the state that nobody opened since start (an upstream left the configuration): they keep their data, but get no
-// new blocks. Calls `each` for every one.
-typedef void (*spool_orphan_fn)(void *ctx, const char *upstream, enum weir_signal signal, uint64_t pending_items);
-void spool_orphans(struct spool *spool, spool_orphan_fn each, void *ctx);
-// The same as lanes, for spool_lane_stats_get and spool_lane_discard. Copies up to `max`; returns how many there are. Any thread.
-size_t spool_orphan_lanes(struct spool *spool, struct spool_lane **out, size_t max);
-#define SPOOL_LANES_MAX 192u
-const char *spool_lane_upstream(const struct spool_lane *lane); // valid until spool_close
-enum weir_signal spool_lane_signal(const struct spool_lane *lane);
-// Gives up all that a lane which nobody opened has still to get: it counts as discarded, durably, and holds no segment any more. *items: how
-// many; none the second time. Any thread. WEIR_E_INVALID: somebody has it open. WEIR_E_IO, ...: it is given up, and making it durable is
-// tried again.
-int spool_lane_discard(struct spool_lane *lane, uint64_t *items, struct weir_err *err);
-
-struct spool_interval {
-    uint64_t first, end;
-};
-// Copies up to `max` intervals, ascending; returns how many there are. Any thread.
-size_t spool_lane_intervals(struct spool_lane *lane, struct spool_interval *out, size_t max);
-
-// Below this number the lane has nothing to get any more, also when the process dies now and its state is as it was made durable last. Any thread.
-uint64_t spool_lane_passed(struct spool_lane *lane);
-
 // Blocks with a lower number are committed, those to come have this one or a higher one. Any thread, one atomic read.
 uint64_t spool_next_block(const struct spool *spool);
-
-// How `items` of settled blocks ended; the sum is what the settled blocks of this lane's signal hold.
-struct spool_outcome {
-    uint64_t delivered;
-    uint64_t rejected_by_upstream; // part of delivered: items a partial success refused
-    uint64_t dead_lettered;
-    uint64_t discarded;
-    uint64_t evicted; // for spool_dead_letter_put's WEIR_E_LIMIT: could not be kept
-};
-// Takes [first, end) out of the lane's intervals and adds the outcome to its ledger, both in one durable step, later (100 ms or
-// 64 blocks): a crash before repeats the delivery, never skips it. Any thread. The range may be part of an interval. When its segment cannot be read
-// at the moment, it is entered as soon as it can; so is what would make too many intervals. What is no longer in the lane's intervals (evicted or lost
-// meanwhile) is in the ledger already and does not count twice.
-void spool_lane_settle(struct spool_lane *lane, uint64_t first, uint64_t end, const struct spool_outcome *outcome);
-// Makes all settlements so far durable before it returns. WEIR_E_IO.
-int spool_sync_state(struct spool *spool, struct weir_err *err);
-
-// --- the past ----------------------------------------------------------------------------------------------------------
-
-// What a replay adds to a lane. What is pending or under way at that moment is not added: it is delivered once, and its settlement counts
-// for it. A lane's numbers that were added are pending like all others: their settlement delivers them, their loss evicts them.
-struct spool_replay {
-    uint64_t first, end; // numbers, as narrow as the files that there are allow; equal: nothing is there any more
-    uint64_t blocks, items,
-        raw_bytes; // of the lane's signal that files hold in there and that the lane has not pending already
-    uint64_t received_first_ns, received_last_ns;
-};
-// The numbers of the blocks that were received in [since, until), Unix ns, as far as files hold them. Exact to the block while the wall
-// clock went forward (blocks of several ingest loops may be up to 64 numbers out of order). Few reads. WEIR_E_NOT_FOUND: none. WEIR_E_IO.
-int spool_find_received(struct spool *spool, uint64_t since_ns, uint64_t until_ns, uint64_t *first, uint64_t *end,
-                        struct weir_err *err);
-// Adds to the lane's intervals what files hold of its signal in [first, end) and is not pending: it is delivered again. The ledger's
-// accepted and pending grow by it. Durable when it returns, unless `dry_run`, which only counts. Any thread. WEIR_E_NOT_FOUND: nothing
-// is there; WEIR_E_LIMIT: the lane has too many intervals; WEIR_E_IO: nothing was added.
-int spool_lane_replay(struct spool_lane *lane, uint64_t first, uint64_t end, bool dry_run, struct spool_replay *out,
-                      struct weir_err *err);
-
-// --- notes -------------------------------------------------------------------------------------------------------------
-
-// Small named values that the relay must remember: kept in memory, and durable in the same transaction as the lanes' state. A note that
-// was put (or removed) before a settlement is durable before it or with it, never after it. A crash goes back to what was durable last.
-#define SPOOL_NOTE_KEY_BYTES   128u                 // 1 to so many, any but 0
-#define SPOOL_NOTE_VALUE_BYTES (16u * 1024u)        // 0 to so many
-#define SPOOL_NOTES_MAX        4096u                // removed ones count until their removal is durable
-#define SPOOL_NOTES_BYTES      (2u * 1024u * 1024u) // of all keys and values
-#define SPOOL_NOTE_LOCAL                                                                                               \
-    '.' // a key that begins so is of this directory alone: a salvage, which may bring back what was lost, leaves it out
-// Copies. Durable within half a second, together with all else that waits, or when it returns with `durable_now`. The same value again costs
-// nothing. Any thread. WEIR_E_INVALID: key or value too long; WEIR_E_LIMIT: too many notes, or bytes; WEIR_E_FULL: no room on the disk for
-// them (a note that does not grow always has room); WEIR_E_NOMEM: nothing was put. After WEIR_E_IO and others with `durable_now` it was
-// put, and goes on being tried: spool_note_get finds it.
-int spool_note_put(struct spool *spool, const char *key, struct weir_slice value, bool durable_now,
-                   struct weir_err *err);
-// The same the other way. There need not be one.
-int spool_note_remove(struct spool *spool, const char *key, bool durable_now, struct weir_err *err);
-// Appends the value to `out`. WEIR_E_NOT_FOUND, WEIR_E_NOMEM. Any thread.
-int spool_note_get(struct spool *spool, const char *key, struct weir_buf *out, struct weir_err *err);
-// Calls `each` for a copy of every note whose key begins with `prefix`, in order of keys; a code other than WEIR_OK ends it and is
-// returned. No lock is held. WEIR_E_NOMEM. Any thread.
-typedef int (*spool_note_fn)(void *ctx, const char *key, struct weir_slice value, struct weir_err *err);
-int spool_notes_each(struct spool *spool, const char *prefix, spool_note_fn each, void *ctx, struct weir_err *err);
 
 // --- out: one reader a thread ----------------------------------------------------------------------------------------
 
@@ -221,83 +106,5 @@ void spool_reader_free(struct spool_reader *reader);
 int spool_reader_next(struct spool_reader *reader, enum weir_signal signal, uint64_t from, uint64_t end,
                       struct block_view *view, uint64_t *skip_to, struct weir_err *err);
 void block_view_release(struct block_view *view);
-// Enters a damaged or missing stretch into the lane's ledger as evicted (SPOOL_LOSS_DAMAGE) and takes it out of its intervals. The number of items comes
-// from the cumulative counts around it, so that the ledger still adds up. Returns the items lost.
-uint64_t spool_lane_lost(struct spool_lane *lane, uint64_t first, uint64_t end);
-
-// --- dead letters ----------------------------------------------------------------------------------------------------
-
-// A request that an upstream will not take, kept for a person.
-struct spool_dead_letter {
-    const char *upstream;
-    enum weir_signal signal;
-    const char *code; // "INVALID_ARGUMENT", "HTTP 400"
-    const char *message;
-    uint32_t attempts;
-    uint64_t block, item; // where it came from: block number, and how many items of the block lie before its first
-    uint64_t items;
-    uint64_t received_ns;
-    uint64_t time_min_ns, time_max_ns; // of its items, as the client says; 0: not known
-    struct weir_slice envelope;
-    struct weir_slice raw; // the request as the client sent it, decoded
-};
-// Durable when it returns WEIR_OK, and counted with the settlement of its block, which must name it: a crash before forgets it. When the quota
-// is full the oldest letters go first, and are counted as evicted. WEIR_E_FULL, WEIR_E_IO: try again later; WEIR_E_LIMIT: it is larger than the
-// quota, or than what others leave of it that are being settled too: it cannot be kept, and goes into the outcome as `evicted`. Any thread.
-// Storing the same (upstream, block, item) again replaces it. What becomes of letters: letters.h.
-int spool_dead_letter_put(struct spool *spool, const struct spool_dead_letter *letter, struct weir_err *err);
-
-// --- what a person sees: any thread, cheap, nothing grows with the backlog ------------------------------------------------
-
-#define SPOOL_HISTOGRAM_BUCKETS 16
-struct spool_histogram { // counts[i]: values <= bounds[i], those of lower buckets too; the last bound is infinite
-    double bounds[SPOOL_HISTOGRAM_BUCKETS];
-    uint64_t counts[SPOOL_HISTOGRAM_BUCKETS];
-    double sum;
-    uint64_t count;
-};
-
-struct spool_stats {
-    enum spool_state state;
-    char reason[256];    // why it is not OK; "" when it is
-    uint64_t used_bytes; // blocks on disk of all files
-    uint64_t max_bytes;
-    uint64_t disk_free_bytes;
-    uint64_t room_bytes;          // of used_bytes: the newest segment has them and holds nothing in them yet
-    uint64_t written_bytes_total; // since start: whole pages that new blocks took in segments; what fills the disk
-    uint32_t segments;
-    uint64_t first_block, next_block;
-    uint64_t oldest_received_ns;                  // of the oldest block a lane still needs; 0 = none
-    uint64_t raw_bytes_total, stored_bytes_total; // since the spool began: their quotient is the compression ratio
-    uint64_t commits, committed_requests, commit_failures;
-    uint64_t
-        state_failures; // of the lanes' state: deliveries would be repeated after a crash, no segment is freed meanwhile
-    struct spool_histogram commit_seconds, requests_per_commit;
-    uint64_t items_total[WEIR_SIGNALS], raw_bytes_by_signal[WEIR_SIGNALS]; // accepted since the spool began
-    uint64_t dead_letter_requests, dead_letter_items, dead_letter_bytes;
-    uint64_t dead_letters_marked; // to be sent again
-    uint64_t dead_letters_redriven, dead_letters_purged,
-        dead_letters_evicted;     // requests, since deadletter.mdb was made
-    uint64_t kept_bytes;          // of used_bytes: delivered and kept for a replay; goes first when room is needed
-    uint64_t settlements_waiting; // that could not be entered yet, and are tried again
-    uint64_t
-        settlements_dropped; // more waited than there is room for: their blocks stay pending, delivered again after a restart
-    uint32_t damaged_files;        // in the directory: set aside, or found damaged and still being read
-    uint64_t scrubbed_bytes_total; // read and checked by the keeper since start
-    uint64_t scrub_finished_ns;    // Unix ns: when it last had been through all sealed segments; 0: not yet
-};
-void spool_stats_get(struct spool *spool, struct spool_stats *out);
-
-struct spool_lane_stats {
-    uint64_t accepted, delivered, pending, dead_lettered, evicted, discarded; // items
-    uint64_t rejected_by_upstream;
-    uint64_t evicted_by[SPOOL_LOSSES]; // items; their sum is `evicted`
-    uint64_t evicted_received_first_ns,
-        evicted_received_last_ns; // of all that was evicted, Unix ns; 0: nothing, or not known
-    uint64_t replayed;            // items that were added by spool_lane_replay, part of accepted
-    uint64_t pending_bytes;       // raw
-    uint64_t oldest_received_ns;  // of the first pending block; 0 when nothing is pending
-};
-void spool_lane_stats_get(struct spool_lane *lane, struct spool_lane_stats *out);
 
 #endif

@@ -11,6 +11,9 @@
 #include <unistd.h>
 
 #include "storage/file_read.h"
+#include "storage/keeper.h"
+#include "storage/letters_priv.h"
+#include "storage/space.h"
 #include "storage/spool_priv.h"
 
 #define MIB (1024u * 1024u)

@@ -4,10 +4,11 @@
 #ifndef WEIR_STORAGE_STATE_H
 #define WEIR_STORAGE_STATE_H
 
+#include "storage/event.h"
 #include "storage/format.h"
 #include "storage/intervals.h"
+#include "storage/lane.h"
 #include "storage/lmdb_error.h"
-#include "storage/spool.h"
 
 #define STATE_BYTES (4u * 1024u * 1024u)
 #define STATE_LANES_MAX                                                                                                \

@@ -2,6 +2,7 @@
 // What a person sees of the spool.
 #include <math.h>
 
+#include "storage/letters_priv.h"
 #include "storage/spool_priv.h"
 
 void histograms_init(struct spool *spool)

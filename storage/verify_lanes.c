@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The state against itself and against the blocks; the dead letters against their totals.
-#include "storage/spool_priv.h"
+#include "storage/lane_priv.h"
 #include "storage/verify_priv.h"
 
 // A mark in the state, with whose it is.

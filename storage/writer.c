@@ -15,6 +15,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "storage/keeper.h"
+#include "storage/space.h"
 #include "storage/spool_priv.h"
 
 void spool_append(struct spool *spool, struct block *chain, spool_done_fn done)

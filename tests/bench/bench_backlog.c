@@ -3,6 +3,8 @@
 //   usage: bench_backlog [GIB [DIRECTORY]]   (default: 8, $TMPDIR or /tmp; it makes directories in there and removes them)
 #include <sys/stat.h>
 
+#include "storage/lane.h"
+#include "storage/stats.h"
 #include "tests/bench/bench_kit.h"
 
 #define MIB         (1024ull * 1024)

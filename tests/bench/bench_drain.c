@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "storage/lane.h"
 #include "storage/spool.h"
 
 #define ROUNDS 5u

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Durable appends to the spool beside the machine's own append + fdatasync of the same bytes, in turns in the same run.
 //   usage: bench_spool [DIRECTORY]   (default: $TMPDIR or /tmp; it makes a directory in there and removes it)
+#include "storage/lane.h"
+#include "storage/stats.h"
 #include "tests/bench/bench_kit.h"
 
 #define ROUNDS   12u

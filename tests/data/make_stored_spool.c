@@ -14,9 +14,14 @@
 #include <unistd.h>
 
 #include "proto/walk.h"
+#include "storage/event.h"
 #include "storage/format.h"
+#include "storage/lane.h"
 #include "storage/letters.h"
+#include "storage/note.h"
+#include "storage/past.h"
 #include "storage/spool.h"
+#include "storage/stats.h"
 #include "tests/unit/random_otlp.h"
 
 #define MIB      (1024ull * 1024)

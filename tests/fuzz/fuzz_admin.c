@@ -4,6 +4,7 @@
 #include "relay/log.h"
 #include "relay/replay.h"
 #include "small_spool.h"
+#include "storage/stats.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

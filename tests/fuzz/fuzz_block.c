@@ -3,8 +3,8 @@
 // the totals. Input: one byte that says which, then the record.
 #include <stdio.h>
 
-#include "storage/dead_letter.h"
 #include "storage/format.h"
+#include "storage/letter_format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -7,6 +7,7 @@
 #include "relay/replay.h"
 #include "small_spool.h"
 #include "storage/letters.h"
+#include "storage/stats.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -6,6 +6,8 @@
 #include "relay/log.h"
 #include "relay/replay.h"
 #include "small_spool.h"
+#include "storage/note.h"
+#include "storage/stats.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "storage/dead_letter.h"
 #include "storage/spool.h"
 
 #define CHECK(condition)                                                                                               \

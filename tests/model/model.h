@@ -4,7 +4,9 @@
 #ifndef TESTS_MODEL_MODEL_H
 #define TESTS_MODEL_MODEL_H
 
-#include "storage/spool.h"
+#include "storage/event.h"
+#include "storage/lane.h"
+#include "storage/stats.h"
 
 #define MODEL_BLOCKS    512u
 #define MODEL_UPSTREAMS 3u

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Notes: part of what a crash goes back to, so they are always of the same moment as the lanes.
+#include "storage/note.h"
 #include "tests/model/rig.h"
 
 static const unsigned sizes[] = {0, 10, 3000,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What goes with time, and what of it can be had again.
+#include "storage/past.h"
 #include "tests/model/rig.h"
 
 #define SEGMENTS 256u

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "storage/letters.h"
+#include "storage/past.h"
 #include "tests/powercut/clock.h"
 #include "tests/powercut/judge.h"
 

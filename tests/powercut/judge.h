@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "storage/lane.h"
+#include "storage/stats.h"
 #include "tests/powercut/world.h"
 
 #define WHY_BYTES 400u

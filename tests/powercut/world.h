@@ -3,7 +3,7 @@
 #ifndef TESTS_POWERCUT_WORLD_H
 #define TESTS_POWERCUT_WORLD_H
 
-#include "storage/spool.h"
+#include "storage/block.h"
 #include "tests/powercut/trace.h"
 
 #define WORLD_SEEDS     2048u

@@ -3,6 +3,7 @@
 //   usage: fill DIRECTORY MIB UPSTREAM [SEGMENT_MIB]        prints the number of requests
 #include <inttypes.h>
 
+#include "storage/lane.h"
 #include "tests/bench/bench_kit.h"
 #include "tests/tools/common/payload.h"
 

@@ -7,7 +7,10 @@
 #include <lmdb.h>
 
 #include "spool_kit.h"
+#include "storage/event.h"
 #include "storage/format.h"
+#include "storage/lane.h"
+#include "storage/stats.h"
 
 #define RIG_BLOCKS_MAX 4096u
 #define RIG_PAGE       4096u

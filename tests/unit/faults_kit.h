@@ -6,6 +6,9 @@
 
 #include <stdatomic.h>
 
+#include "storage/lane.h"
+#include "storage/note.h"
+#include "storage/stats.h"
 #include "tests/unit/fault_calls.h"
 #include "tests/unit/fault_memory.h"
 #include "tests/unit/spool_kit.h"

@@ -5,6 +5,7 @@
 #define WEIR_TESTS_INGEST_RIG_H
 
 #include "relay/ingest_priv.h"
+#include "storage/stats.h"
 #include "tests/unit/client_calls.h"
 #include "tests/unit/spool_kit.h"
 #include <arpa/inet.h>

@@ -6,6 +6,7 @@
 #include "spool_kit.h"
 #include "storage/format.h"
 #include "storage/inspect.h"
+#include "storage/note.h"
 #include "storage/verify.h"
 
 #define KIT_BLOCKS 60u // 40 KB each, signals in turn, in segments of 1 MiB; `a` has the first 10 of traces

@@ -12,6 +12,7 @@
 #include "proto/otlp.h"
 #include "relay/envelope.h"
 #include "relay/replay.h"
+#include "storage/stats.h"
 #include "tests/unit/spool_kit.h"
 
 #include <signal.h>

@@ -4,6 +4,7 @@
 #define TESTS_UNIT_RETENTION_RIG_H
 
 #include "spool_kit.h"
+#include "storage/keeper.h"
 #include "storage/spool_priv.h"
 
 #define BLOCK_BYTES 400000u // two of them fill a segment of 1 MiB

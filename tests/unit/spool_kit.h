@@ -11,7 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "storage/lane.h"
 #include "storage/spool.h"
+#include "storage/stats.h"
 
 #define MIB (1024ull * 1024)
 

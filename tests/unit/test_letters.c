@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include "letters_kit.h"
+#include "storage/past.h"
 
 #define BLOCKS 8u
 

@@ -2,6 +2,7 @@
 // What is known of another weir's data: judged at once, and known again after any end of the process.
 #include "relay/envelope.h"
 #include "relay/origins.h"
+#include "storage/note.h"
 #include "tests/unit/spool_kit.h"
 
 #include <sys/wait.h>

@@ -4,6 +4,7 @@
 
 #include "relay/handoff.h"
 #include "relay/positions.h"
+#include "storage/past.h"
 #include "storage/spool_priv.h"
 #include "tests/unit/replay_rig.h"
 

@@ -2,6 +2,7 @@
 // A lane whose intervals change under the worker: a replay adds to them, eviction takes from them.
 #include <criterion/criterion.h>
 
+#include "storage/past.h"
 #include "tests/unit/replay_rig.h"
 
 TestSuite(replay_past, .timeout = 60);

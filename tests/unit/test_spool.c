@@ -2,6 +2,7 @@
 #include <stdatomic.h>
 
 #include "spool_kit.h"
+#include "storage/dead_letter.h"
 
 static void seen_count(void *ctx, uint64_t number, uint64_t seed)
 {

@@ -4,6 +4,7 @@
 // afterwards, nothing crashes or hangs or leaks, nothing is taken for damage, the ledger adds up, and it goes on when the calls do.
 //   WEIR_FAULTS=all   every i; else some of them, others each time. WEIR_FAULTS=life:write:EIO:3:1: that one alone
 #include "faults_kit.h"
+#include "storage/dead_letter.h"
 #include "storage/format.h"
 
 #define QUICK           5 // of the calls of one kind

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "retention_rig.h"
+#include "storage/past.h"
 
 // Takes libc's place: flushes that fail.
 static atomic_bool flushes_fail;

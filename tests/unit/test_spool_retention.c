@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include "retention_rig.h"
+#include "storage/past.h"
 
 // Takes libc's place: a crash between the state that says a segment is gone, and the segment's end.
 static atomic_bool die_at_unlink;

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "retention_rig.h"
+#include "storage/past.h"
 
 #define KILLS     24u
 #define SEEDS_MAX 100000u

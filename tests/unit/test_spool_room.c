@@ -6,6 +6,7 @@
 
 #include "retention_rig.h"
 #include "storage/file_read.h"
+#include "storage/space.h"
 
 // Takes libc's place: a file that cannot be opened now, or that the disk cannot read.
 static char closed_name[64];

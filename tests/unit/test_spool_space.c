@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include "retention_rig.h"
+#include "storage/dead_letter.h"
 
 // Takes libc's place: a file system that became read-only.
 static atomic_bool read_only;

@@ -5,6 +5,7 @@
 
 #include "spool_kit.h"
 #include "spool_records.h"
+#include "storage/note.h"
 
 #define STORED   "tests/data/spool-v" // unit tests run in the root of the sources
 #define LANE_MAX 8
