@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "relay/governor_priv.h"
 
-#include <math.h>
-
 // Behind a probe the window is this part of an export, halved by each flap that counts.
 #define FIRST_SHARE 8
 #define FLAPS_MAX   3
@@ -12,21 +10,10 @@
 #define QUEUED_LESS 0.2
 #define QUEUED_NS   10e6 // and by so much: near upstreams vary by more than their latency
 
-// The rate, where it is refused without a sign of load before. It falls by a part, and is back after a time over its root (the fewer
-// exports, the slower it is) and some of the server's own delays; at twice that time it has doubled. Past RATE_FORGOTTEN times what was
-// refused that was something else.
-#define REFUSED_LESS   0.08
-#define CLIMB_S        52.0
-#define CLIMB_DELAYS   20.0
-#define CLIMB_MAX_S    250.0
-#define CLIMB_ABOVE    1.0
-#define RATE_FORGOTTEN 4.0
-#define SETTLED        5                // answers after an outage, before which no rate is known
-#define FIRST_SPAN_NS  100e6            // for a first export alone
-#define SLOWEST_S      30.0             // between exports: no rate counts as less
-#define REFUSALS_MAX   5                // in a row: an outage
-#define DEAF_MORE      3                // times as many where they come by chance
-#define CATCH_UP_NS    (20 * NS_PER_MS) // a late start may be made up for by so much: timers are coarse
+#define SETTLED      5                // answers after an outage, before which no rate is known
+#define REFUSALS_MAX 5                // in a row: an outage
+#define DEAF_MORE    3                // times as many where they come by chance
+#define CATCH_UP_NS  (20 * NS_PER_MS) // a late start may be made up for by so much: timers are coarse
 
 void governor_init(struct governor *governor, const struct governor_policy *policy, uint64_t now_ns, double random)
 {
@@ -65,70 +52,6 @@ static uint64_t credit_wake_ns(const struct governor *governor, uint64_t now_ns)
 {
     double rate = (double)governor->policy.rate_limit_bytes_per_s;
     return now_ns + (uint64_t)(-governor->credit_bytes / rate * NS_PER_S) + 1;
-}
-
-// --- the rate --------------------------------------------------------------------------------------------------------------------
-
-// Exports a second that may be started; 0: no limit is known.
-static double known_rate(const struct governor *governor, uint64_t now_ns)
-{
-    if (governor->rate_refused <= 0)
-        return 0;
-    double x = ((double)(now_ns - governor->refused_ns) - governor->climb_ns) / governor->climb_ns; // -1 ... 0 ...
-    return governor->rate_refused * (1 + (x < 0 ? REFUSED_LESS : CLIMB_ABOVE) * x * x * x);
-}
-
-// When the latest export was started (0), the one before it (1), ...
-static uint64_t start_ns(const struct governor *governor, uint32_t back)
-{
-    return governor->starts_ns[(governor->start_count - 1 - back) % GOVERNOR_RECENT];
-}
-
-// Exports a second, by the latest starts: those of a second or some round trips; where there was one alone, those before it.
-static double present_rate(const struct governor *governor)
-{
-    uint32_t known = governor->start_count < GOVERNOR_RECENT ? governor->start_count : GOVERNOR_RECENT, count = 1;
-    if (known == 0)
-        return 1;
-    double span_ns = larger(8 * governor->latency_ns, NS_PER_S), passed_ns = 0, before_ns = 0;
-    for (uint32_t i = 1; i < known; i++) {
-        passed_ns = (double)(start_ns(governor, 0) - start_ns(governor, i));
-        if (passed_ns > span_ns)
-            break;
-        before_ns = passed_ns;
-        count++;
-    }
-    if (count == GOVERNOR_RECENT)
-        return (count - 1) / larger(before_ns / NS_PER_S, 1e-6);
-    if (count == known) // all there were since the flow began
-        return count / (larger(passed_ns, governor->latency_ns > 0 ? governor->latency_ns : FIRST_SPAN_NS) / NS_PER_S);
-    if (count > 1)
-        return count / (span_ns / NS_PER_S);
-    uint32_t back = known > 4 ? 4 : known - 1;
-    passed_ns = (double)(start_ns(governor, 0) - start_ns(governor, back));
-    return back / smaller(passed_ns / NS_PER_S, back * SLOWEST_S);
-}
-
-static void remember_refusal(struct governor *governor, uint64_t now_ns, const struct governor_end *end)
-{
-    double rate = known_rate(governor, now_ns);
-    bool was_used = governor->limited_ns >= now_ns - end->latency_ns;
-    if (rate <= 0 || !was_used)
-        rate = rate > 0 ? smaller(rate, present_rate(governor)) : present_rate(governor);
-    if (governor->refusals > 1 && governor->rate_fell <= 0)
-        governor->rate_fell = rate;
-    else if (governor->refusals == 1)
-        governor->rate_fell = 0;
-    if (governor->refusals > 1) // again at once: far too much was sent
-        rate /= 4;
-    else if (governor->answers <= 2)
-        rate *= 0.7;
-    else if (governor->refused_part > 4 * REFUSED_LESS) // most of it
-        rate *= 1 - governor->refused_part / 2;
-    governor->rate_refused = larger(rate, 1 / SLOWEST_S);
-    governor->refused_ns = now_ns;
-    double climb_s = CLIMB_S / sqrt(governor->rate_refused) + CLIMB_DELAYS * (double)end->retry_after_ms / 1e3;
-    governor->climb_ns = smaller(climb_s, CLIMB_MAX_S) * NS_PER_S;
 }
 
 // --- starting -------------------------------------------------------------------------------------------------------------------
@@ -179,9 +102,9 @@ uint64_t governor_export_bytes(const struct governor *governor)
 // How long after this one the next may start, by window and by rate.
 static double gap_ns(const struct governor *governor, uint64_t now_ns, double bytes)
 {
-    double gap = 0, rate = known_rate(governor, now_ns);
+    double gap = 0, rate = governor_known_rate(governor, now_ns);
     if (bytes > governor->window_bytes)
-        gap = smaller(bytes / governor->window_bytes * governor->latency_ns, SLOWEST_S * NS_PER_S);
+        gap = smaller(bytes / governor->window_bytes * governor->latency_ns, GOVERNOR_SLOWEST_S * NS_PER_S);
     if (rate > 0) // small ones are paid for in proportion: whether requests or bytes are refused is not known
         gap = larger(gap, smaller(bytes / governor->mean_bytes, 1) / rate * NS_PER_S);
     return gap;
@@ -260,11 +183,10 @@ static void come_up(struct governor *governor, uint64_t now_ns)
     governor->above_ns = 0;
     governor->backoff.until_ns = 0;
     // The rate that was refused before a long outage is forgotten; else it is climbed to once more, and the probe was the first.
-    if (governor->rate_refused > 0 && known_rate(governor, now_ns) > RATE_FORGOTTEN * governor->rate_refused)
-        governor->rate_refused = 0;
+    governor_rate_forget(governor, now_ns);
     if (governor->rate_refused <= 0)
         return;
-    governor->next_ns = now_ns + (uint64_t)(NS_PER_S / known_rate(governor, now_ns));
+    governor->next_ns = now_ns + (uint64_t)(NS_PER_S / governor_known_rate(governor, now_ns));
 }
 
 static void fail(struct governor *governor, uint64_t now_ns, const struct governor_end *end, double random)
@@ -308,8 +230,8 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
         if (queued || (!settled && holds_up)) {
             governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - QUEUED_LESS));
         } else {
-            remember_refusal(governor, now_ns, end);
-            governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - REFUSED_LESS));
+            governor_rate_was_refused(governor, now_ns, end);
+            governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - GOVERNOR_REFUSED_LESS));
         }
         governor->slow_start = false;
         governor->shrunk_ns = now_ns;
@@ -324,20 +246,6 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
         governor->backoff.failed_ns = now_ns;
         backoff_extend(&governor->backoff, end->retry_after_ms, random, now_ns);
     }
-}
-
-// A row of refusals let the rate fall by leaps: it may have gone far below what is accepted, and comes back twice an answer.
-static void feel_for_rate(struct governor *governor, uint64_t now_ns)
-{
-    if (governor->rate_fell <= 0 || governor->rate_refused <= 0)
-        return;
-    governor->rate_refused *= 2;
-    if (governor->rate_refused >= governor->rate_fell / 2) {
-        governor->rate_refused = larger(governor->rate_fell / 2, governor->rate_refused / 2);
-        governor->rate_fell = 0;
-    }
-    governor->refused_ns = now_ns;
-    governor->climb_ns = smaller(CLIMB_S / sqrt(governor->rate_refused), CLIMB_MAX_S) * NS_PER_S;
 }
 
 static void answered(struct governor *governor, uint64_t now_ns, const struct governor_end *end)
@@ -356,14 +264,13 @@ static void answered(struct governor *governor, uint64_t now_ns, const struct go
     }
     if (started_ns >= governor->shrunk_ns) {
         governor->refusals = 0;
-        feel_for_rate(governor, now_ns);
+        governor_rate_was_taken(governor, now_ns);
     }
     if (now_ns - governor->up_ns > GOVERNOR_STEADY_MS * NS_PER_MS)
         backoff_reset(&governor->backoff);
     if (governor->state == REPLAY_PROBING)
         replay_move(&governor->state, REPLAY_DELIVERING);
-    if (governor->rate_refused > 0 && known_rate(governor, now_ns) > RATE_FORGOTTEN * governor->rate_refused)
-        governor->rate_refused = 0;
+    governor_rate_forget(governor, now_ns);
     if (end->outcome == GOVERNOR_DELIVERED)
         governor_learn_latency(governor, now_ns, end);
 }
@@ -427,7 +334,7 @@ void governor_pause(struct governor *governor, bool paused)
 
 double governor_rate(const struct governor *governor, uint64_t now_ns)
 {
-    double rate = known_rate(governor, now_ns) * governor->mean_bytes;
+    double rate = governor_known_rate(governor, now_ns) * governor->mean_bytes;
     double limit = (double)governor->policy.rate_limit_bytes_per_s;
     double window = governor->latency_ns > 0 ? governor->window_bytes / governor->latency_ns * NS_PER_S : 0;
     bool windowed = window > 0 && governor->window_bytes < governor_unit(governor);

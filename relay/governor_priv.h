@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What governor.c (when an export may start, outages, the rate that was refused) and governor_window.c (the window) share.
+// What governor.c (when an export may start, outages), governor_rate.c, governor_window.c and governor_doubt.c share.
 #ifndef WEIR_RELAY_GOVERNOR_PRIV_H
 #define WEIR_RELAY_GOVERNOR_PRIV_H
 
@@ -7,6 +7,9 @@
 
 #define NS_PER_S  1e9
 #define NS_PER_MS UINT64_C(1000000)
+
+#define GOVERNOR_REFUSED_LESS 0.08 // a refusal takes off so much of rate and window
+#define GOVERNOR_SLOWEST_S    30.0 // between exports: no rate counts as less
 
 static inline double larger(double a, double b)
 {
@@ -27,6 +30,13 @@ static inline double governor_unit(const struct governor *governor)
 void governor_set_window(struct governor *governor, double bytes);
 // What an export that was delivered tells of the upstream's load.
 void governor_learn_latency(struct governor *governor, uint64_t now_ns, const struct governor_end *end);
+
+// Exports a second that may be started; 0: no limit is known. (governor_rate.c)
+double governor_known_rate(const struct governor *governor, uint64_t now_ns);
+void governor_rate_was_refused(struct governor *governor, uint64_t now_ns, const struct governor_end *end);
+void governor_rate_was_taken(struct governor *governor, uint64_t now_ns);
+// Where it has been climbed past: there was no limit.
+void governor_rate_forget(struct governor *governor, uint64_t now_ns);
 
 // Refusals have been found to come by chance.
 static inline bool governor_is_deaf(const struct governor *governor, uint64_t now_ns)
