@@ -203,7 +203,22 @@ static void fail(struct governor *governor, uint64_t now_ns, const struct govern
     if (!cheap && governor->unreachable && governor->backoff.failures > governor->flaps)
         governor->backoff.failures = governor->flaps;
     governor->unreachable = cheap;
+    // A row of refusals has made pauses of its own: this one is no shorter.
+    while (governor->refusals > 0 && governor->backoff.failures < governor->refusals &&
+           backoff_delay_ms(&policy, governor->backoff.failures + 1, 0, 0) < governor->pause_ms)
+        governor->backoff.failures++;
+    governor->pause_ms = 0;
     backoff_fail(&governor->backoff, &policy, end->retry_after_ms, random, now_ns);
+}
+
+// After a refusal, where nobody has said how long: not much longer than a failure would make it wait, and never longer than failures can. How
+// far apart attempts are is for retry to say.
+static double most_pause_ns(const struct governor *governor, double random)
+{
+    const struct backoff_policy *policy = &governor->policy.retry;
+    double wait_ms = 4 * (double)backoff_delay_ms(policy, governor->refusals, 0, random);
+    double most_ms = smaller((double)policy->max_ms, GOVERNOR_REFUSED_MS);
+    return smaller(wait_ms, most_ms) * (double)NS_PER_MS;
 }
 
 static void throttled(struct governor *governor, uint64_t now_ns, const struct governor_end *end, double random)
@@ -213,9 +228,9 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
     bool older = started_ns < governor->shrunk_ns || backoff_is_older(&governor->backoff, started_ns);
     if (!older) {
         governor->refusals++;
-        if (governor->down ||
+        if (governor->down || !governor->heard ||
             governor->refusals >= REFUSALS_MAX * (governor_is_deaf(governor, now_ns) ? DEAF_MORE : 1)) {
-            governor->all_refused = governor->down; // even a probe
+            governor->all_refused = governor->down || !governor->heard; // even a probe, even the first
             fail(governor, now_ns, end, random);
             return;
         }
@@ -237,9 +252,8 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
         governor->shrunk_ns = now_ns;
         governor->answers = 0;
         double gap = larger(gap_ns(governor, now_ns, governor->mean_bytes), governor->latency_ns) * (0.5 + random);
-        // Not much longer than a failure would make it wait: how far apart attempts are is for retry to say.
-        double wait = (double)(backoff_delay_ms(&governor->policy.retry, governor->refusals, 0, random) * NS_PER_MS);
-        governor->next_ns = now_ns + (uint64_t)smaller(gap, 4 * wait);
+        governor->next_ns = now_ns + (uint64_t)smaller(gap, most_pause_ns(governor, random));
+        governor->pause_ms = (governor->next_ns - now_ns) / NS_PER_MS;
     }
     if (end->retry_after_ms > 0) {
         go_down(governor, now_ns, true);
@@ -251,6 +265,7 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
 static void answered(struct governor *governor, uint64_t now_ns, const struct governor_end *end)
 {
     governor->refused_part -= governor->refused_part / 8;
+    governor->heard = true;
     governor_doubt_answered(governor, now_ns);
     if (governor->answers < UINT32_MAX)
         governor->answers++;

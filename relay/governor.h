@@ -13,8 +13,8 @@
 //  - rate_limit, the user's own: a token bucket.
 // Traffic that needs less than the window neither grows nor shrinks it, and is not delayed by it.
 //
-// A failure, a delay that the server asks for and a row of refusals stop all; then one small export, the probe, goes first, and
-// slow start begins again, the lower the more often that happens.
+// A failure, a delay that the server asks for, a row of refusals, and a refusal before anything was ever taken stop all; then one small
+// export, the probe, goes first, and slow start begins again, the lower the more often that happens.
 #ifndef WEIR_RELAY_GOVERNOR_H
 #define WEIR_RELAY_GOVERNOR_H
 
@@ -77,6 +77,7 @@ struct governor {
     bool down;               // the next export is a probe
     bool keep_window;        // the server asked for a pause: behind the probe it goes on as before
     bool unreachable;        // the last failure was to reach it
+    bool heard;              // it has taken something, ever: refusals before that are an outage
     uint32_t flaps;          // outages in a row, each soon after the last one's end
     uint64_t up_ns;          // since when it answers
 
@@ -102,6 +103,7 @@ struct governor {
     uint64_t refused_ns; // when
     double climb_ns;     // from then until that rate is reached again
     uint32_t refusals;   // in a row
+    uint64_t pause_ms;   // the last one made in that row
     uint32_t up_answers; // since it came up, as far as that matters
     uint32_t answers;    // since the last refusal
     double refused_part; // of the latest exports, smoothed: 0 ... 1
