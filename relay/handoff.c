@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#define PART "part/"
+
 static bool skip(struct weir_slice *rest, char c)
 {
     if (rest->len == 0 || rest->data[0] != (uint8_t)c)
@@ -110,8 +112,8 @@ bool handoff_parse(struct weir_slice batch, struct weir_slice text, enum weir_si
 
 static size_t put_position(char *out, size_t room, struct position p)
 {
-    int n = p.item == 0 ? snprintf(out, room, "%" PRIu64 "/", p.block)
-                        : snprintf(out, room, "%" PRIu64 ".%" PRIu32 "/", p.block, p.item);
+    int n = p.item == 0 ? snprintf(out, room, "%" PRIu64, p.block)
+                        : snprintf(out, room, "%" PRIu64 ".%" PRIu32, p.block, p.item);
     assert(n > 0 && (size_t)n < room);
     return (size_t)n;
 }
@@ -125,8 +127,23 @@ void handoff_format(const struct handoff *handoff, char out[HANDOFF_TEXT_MAX])
         n += (size_t)snprintf(out + n, HANDOFF_TEXT_MAX - n, "%02x", scope[i]);
     out[n++] = '/';
     n += put_position(out + n, HANDOFF_TEXT_MAX - n, handoff->span.from);
+    out[n++] = '/';
     n += put_position(out + n, HANDOFF_TEXT_MAX - n, handoff->span.to);
-    snprintf(out + n, HANDOFF_TEXT_MAX - n, "%" PRIu64, handoff->low);
+    snprintf(out + n, HANDOFF_TEXT_MAX - n, "/%" PRIu64, handoff->low);
+}
+
+void handoff_format_part(struct position same_to, char out[HANDOFF_REPEAT_MAX])
+{
+    size_t n = (size_t)snprintf(out, HANDOFF_REPEAT_MAX, "%s", PART);
+    put_position(out + n, HANDOFF_REPEAT_MAX - n, same_to);
+}
+
+bool handoff_parse_part(struct weir_slice repeat, struct position *same_to)
+{
+    for (const char *c = PART; *c != '\0'; c++)
+        if (!skip(&repeat, *c))
+            return false;
+    return take_position(&repeat, same_to) && repeat.len == 0;
 }
 
 void handoff_put(const struct handoff *handoff, uint8_t out[HANDOFF_BYTES])

@@ -13,10 +13,12 @@
 
 #define HANDOFF_BATCH_HEADER "weir-batch"
 #define HANDOFF_HEADER       "weir-handoff"
-// An answer's: "all", with OK: all of it had been stored before, and nothing was stored now. "part", with a refusal (OUT_OF_RANGE, 413): some
-// of it was stored before, so that it must come in smaller parts, of which each is there or is not.
+// An answer's: "all", with OK: all of it had been stored before, and nothing was stored now. "part/POSITION", with a refusal (OUT_OF_RANGE, 413):
+// some of it was stored before, all up to that position or nothing up to there, so that it must come in parts, of which each is there or is not.
 #define HANDOFF_REPEAT_HEADER "weir-repeat"
+#define HANDOFF_REPEAT_ALL    "all"
 #define HANDOFF_TEXT_MAX      100 // of weir-handoff, its NUL included
+#define HANDOFF_REPEAT_MAX    40  // of weir-repeat, its NUL included
 #define HANDOFF_BYTES         56  // stored
 
 struct handoff {
@@ -29,7 +31,9 @@ struct handoff {
 
 // Reads the two headers of a request for `signal`. False: they are not what a weir sends.
 bool handoff_parse(struct weir_slice batch, struct weir_slice text, enum weir_signal signal, struct handoff *out);
-void handoff_format(const struct handoff *handoff, char out[HANDOFF_TEXT_MAX]); // weir-handoff
+void handoff_format(const struct handoff *handoff, char out[HANDOFF_TEXT_MAX]);  // weir-handoff
+void handoff_format_part(struct position same_to, char out[HANDOFF_REPEAT_MAX]); // weir-repeat
+bool handoff_parse_part(struct weir_slice repeat, struct position *same_to);     // false: it is another
 // As it is stored beside the data, whose signal is known there.
 void handoff_put(const struct handoff *handoff, uint8_t out[HANDOFF_BYTES]);
 bool handoff_get(struct weir_slice bytes, enum weir_signal signal, struct handoff *out); // false: no such bytes

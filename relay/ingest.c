@@ -72,7 +72,7 @@ static void count_refusal(struct ingest *ingest, enum exchange_transport transpo
 static void tell_refusal(const struct request *request, enum refusal why, const char *text)
 {
     static struct log_limit limit = LOG_LIMIT(10000);
-    if (refusal_rows[why].retry_after_ms > 0 || why == REFUSAL_REPEATED_PART || request->exchange == NULL)
+    if (refusal_rows[why].retry_after_ms > 0 || request->exchange == NULL)
         return;
     log_event_limited(&limit, LOG_WARN, "request_refused", "a request was refused for good: its sender will drop it",
                       LOG_STR("reason", refusal_rows[why].reason), LOG_STR("peer", request->exchange->peer),
@@ -88,6 +88,14 @@ void ingest_request_refuse(struct request *request, enum refusal why, const char
     ingest_request_free(request);
     if (exchange != NULL)
         ingest_answer_refusal(exchange, why, text);
+}
+
+void ingest_request_refuse_part(struct request *request, const char *repeat)
+{
+    struct exchange *exchange = request->exchange;
+    count_refusal(request->ingest, request->transport, request->signal, REFUSAL_REPEATED_PART);
+    ingest_request_free(request);
+    ingest_answer_part(exchange, repeat);
 }
 
 void ingest_request_accept(struct request *request)

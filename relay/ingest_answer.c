@@ -122,7 +122,8 @@ void ingest_answer_ok(struct exchange *exchange, bool repeated)
 {
     static const uint8_t empty_message[GRPC_PREFIX_LEN] = {0}; // full success: partial_success unset (G18, G19)
     if (exchange->transport == EXCHANGE_GRPC) {
-        const struct exchange_header headers[] = {HEADER_TEXT("content-type", "application/grpc"), REPEAT("all")};
+        const struct exchange_header headers[] = {HEADER_TEXT("content-type", "application/grpc"),
+                                                  REPEAT(HANDOFF_REPEAT_ALL)};
         const struct exchange_header trailers[] = {HEADER_TEXT("grpc-status", "0")};
         exchange_answer(exchange, &(struct exchange_answer){.http_status = 200,
                                                             .headers = headers,
@@ -134,7 +135,7 @@ void ingest_answer_ok(struct exchange *exchange, bool repeated)
     }
     bool json = is_json(exchange); // the answer is of the request's kind (P16, J17)
     const struct exchange_header headers[] = {
-        HEADER_TEXT("content-type", json ? "application/json" : "application/x-protobuf"), REPEAT("all")};
+        HEADER_TEXT("content-type", json ? "application/json" : "application/x-protobuf"), REPEAT(HANDOFF_REPEAT_ALL)};
     exchange_answer(exchange, &(struct exchange_answer){.http_status = 200,
                                                         .headers = headers,
                                                         .header_count = repeated ? 2 : 1,
@@ -143,7 +144,7 @@ void ingest_answer_ok(struct exchange *exchange, bool repeated)
 
 // Trailers-Only, with the delay in both trailers that clients look at (G20-G23).
 static void answer_refusal_grpc(struct exchange *exchange, const struct refusal_row *row, enum refusal why,
-                                const char *text)
+                                const char *text, const char *repeat)
 {
     struct exchange_header headers[8];
     size_t count = 0;
@@ -156,8 +157,8 @@ static void answer_refusal_grpc(struct exchange *exchange, const struct refusal_
     headers[count++] = HEADER_TEXT("grpc-message", message);
     if (why == REFUSAL_ENCODING)
         headers[count++] = HEADER_TEXT("grpc-accept-encoding", encoding_accept(ENCODING_OF_GRPC));
-    if (why == REFUSAL_REPEATED_PART)
-        headers[count++] = REPEAT("part");
+    if (repeat != NULL)
+        headers[count++] = REPEAT(repeat);
     if (row->retry_after_ms > 0) {
         struct rpc_status rpc = {
             .code = row->grpc_status, .has_retry_info = true, .retry_delay_ms = row->retry_after_ms};
@@ -203,7 +204,7 @@ static void status_body(const struct exchange *exchange, const struct refusal_ro
 }
 
 static void answer_refusal_http(struct exchange *exchange, const struct refusal_row *row, enum refusal why,
-                                const char *text)
+                                const char *text, const char *repeat)
 {
     struct exchange_header headers[4];
     size_t count = 0;
@@ -221,8 +222,8 @@ static void answer_refusal_http(struct exchange *exchange, const struct refusal_
         headers[count++] = HEADER_TEXT("allow", "POST");
     if (why == REFUSAL_ENCODING)
         headers[count++] = HEADER_TEXT("accept-encoding", encoding_accept(ENCODING_OF_HTTP));
-    if (why == REFUSAL_REPEATED_PART)
-        headers[count++] = REPEAT("part");
+    if (repeat != NULL)
+        headers[count++] = REPEAT(repeat);
     exchange_answer(exchange, &(struct exchange_answer){.http_status = row->http_status,
                                                         .headers = headers,
                                                         .header_count = count,
@@ -231,13 +232,24 @@ static void answer_refusal_http(struct exchange *exchange, const struct refusal_
     weir_buf_free(&body);
 }
 
-void ingest_answer_refusal(struct exchange *exchange, enum refusal why, const char *text)
+static void answer_refusal(struct exchange *exchange, enum refusal why, const char *text, const char *repeat)
 {
     const struct refusal_row *row = &refusal_rows[why];
     if (exchange->transport == EXCHANGE_GRPC)
-        answer_refusal_grpc(exchange, row, why, text);
+        answer_refusal_grpc(exchange, row, why, text, repeat);
     else
-        answer_refusal_http(exchange, row, why, text);
+        answer_refusal_http(exchange, row, why, text, repeat);
+}
+
+void ingest_answer_refusal(struct exchange *exchange, enum refusal why, const char *text)
+{
+    answer_refusal(exchange, why, text, NULL);
+}
+
+void ingest_answer_part(struct exchange *exchange, const char *repeat)
+{
+    answer_refusal(exchange, REFUSAL_REPEATED_PART, "some of this was stored before: it is to be sent in parts",
+                   repeat);
 }
 
 // What the HTTP/1.1 codec itself refuses: no exchange exists, so the Status body is built here, in static memory as the server asks.

@@ -21,7 +21,9 @@ bool ingest_handoff_admit(struct request *request)
         !handoff_parse(value_of(request->exchange, HANDOFF_BATCH_HEADER), text, request->signal, &handoff))
         return true;
     struct exchange *exchange;
-    switch (origins_claim(origins, &handoff, &request->claim)) {
+    struct position same_to;
+    char repeat[HANDOFF_REPEAT_MAX];
+    switch (origins_claim(origins, &handoff, &request->claim, &same_to)) {
     case ORIGINS_TAKE:
         return true;
     case ORIGINS_HELD:
@@ -30,8 +32,8 @@ bool ingest_handoff_admit(struct request *request)
         ingest_answer_ok(exchange, true);
         return false;
     case ORIGINS_PART:
-        ingest_request_refuse(request, REFUSAL_REPEATED_PART,
-                              "some of this was stored before: it is to be sent in smaller parts");
+        handoff_format_part(same_to, repeat);
+        ingest_request_refuse_part(request, repeat);
         return false;
     case ORIGINS_BUSY:
         break;

@@ -102,6 +102,8 @@ bool ingest_read_head(const struct exchange *exchange, struct request *request, 
                       struct weir_err *err);
 void ingest_answer_ok(struct exchange *exchange, bool repeated); // repeated: nothing was stored, it was there
 void ingest_answer_refusal(struct exchange *exchange, enum refusal why, const char *text);
+// Some of it was stored before: `repeat` (handoff.h) says how it is to be sent.
+void ingest_answer_part(struct exchange *exchange, const char *repeat);
 
 // Puts the request's kept headers, its claim and `alone` into ingest->envelope. False: *why and `err` say what to answer.
 bool ingest_read_envelope(struct request *request, bool alone, enum refusal *why, struct weir_err *err);
@@ -130,6 +132,7 @@ void ingest_refuse_all(struct request *requests, enum refusal why, const char *t
 void ingest_request_free(struct request *request);
 // Answers (when somebody still waits), counts and frees.
 void ingest_request_refuse(struct request *request, enum refusal why, const char *text);
+void ingest_request_refuse_part(struct request *request, const char *repeat); // ingest_answer_part
 void ingest_request_accept(struct request *request);
 
 // ingest_handoff.c ------------------------------------------------------------------------------------------------------------

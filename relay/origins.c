@@ -190,7 +190,8 @@ static enum origins_answer judge(const struct origin *origin, const struct hando
     return ORIGINS_TAKE;
 }
 
-enum origins_answer origins_claim(struct origins *origins, const struct handoff *handoff, struct origin_claim *claim)
+enum origins_answer origins_claim(struct origins *origins, const struct handoff *handoff, struct origin_claim *claim,
+                                  struct position *same_to)
 {
     enum origins_answer answer = ORIGINS_TAKE;
     pthread_mutex_lock(&origins->lock);
@@ -200,6 +201,8 @@ enum origins_answer origins_claim(struct origins *origins, const struct handoff 
         answer = judge(origin, handoff);
         origins->stats.repeats += answer == ORIGINS_HELD;
         origins->stats.parts += answer == ORIGINS_PART;
+        if (answer == ORIGINS_PART)
+            *same_to = positions_change(&origin->held, handoff->span);
     }
     if (origin != NULL && answer == ORIGINS_TAKE) {
         *claim = (struct origin_claim){.origin = origin, .next = origin->claims, .link = &origin->claims};

@@ -9,7 +9,7 @@
 //  2. Per scope there is a set of positions that are stored durably here ("held"), and a list of claims: those of requests that are on their
 //     way to the disk. Under one lock a request that comes in is judged by both:
 //       all of it held -> OK, nothing stored · nothing held or claimed -> it claims, and is stored · some of it claimed -> put off, for a second
-//       · some of it held -> refused, so that the origin sends it in parts, of which each is all or nothing in the end (an item has no parts).
+//       · some of it held -> refused, with the place up to which it is the same, so that the origin sends it in parts that are all or nothing.
 //     So of each position one copy is stored, however late a copy of a request comes (kept by a proxy, in a socket's buffer), in whatever order,
 //     over however many connections, and whatever blocks each attempt joined. Nothing needs to be asked or fenced before sending again.
 //  3. LOW: the origin says below which block it needs nothing any more, durably. What lies below does not count as held for that: it may have been
@@ -49,7 +49,7 @@ struct origin_claim {
 enum origins_answer {
     ORIGINS_TAKE, // store it; origins_stored or origins_release follows
     ORIGINS_HELD, // all of it is stored
-    ORIGINS_PART, // some of it is
+    ORIGINS_PART, // some of it is: all up to *same_to, or nothing up to there
     ORIGINS_BUSY, // some of it is being stored now
 };
 
@@ -57,7 +57,8 @@ enum origins_answer {
 int origins_open(struct spool *spool, struct origins **out, struct weir_err *err);
 void origins_close(struct origins *origins); // no claim is left
 // Any thread.
-enum origins_answer origins_claim(struct origins *origins, const struct handoff *handoff, struct origin_claim *claim);
+enum origins_answer origins_claim(struct origins *origins, const struct handoff *handoff, struct origin_claim *claim,
+                                  struct position *same_to);
 // The claim's data is durable as block `number`: in the writer's thread, before anybody can read that block.
 void origins_stored(struct origins *origins, struct origin_claim *claim, uint64_t number);
 // It was not stored. Also when it was, or there never was a claim: then nothing happens. Any thread.

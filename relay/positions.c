@@ -115,6 +115,18 @@ enum positions_held positions_look(const struct position_set *set, struct positi
     return held;
 }
 
+struct position positions_change(const struct position_set *set, struct position_span span)
+{
+    if (position_before(span.from, set->low))
+        return set->low;
+    for (uint32_t i = 0; i < set->n; i++) {
+        const struct position_span *at = &set->at[i];
+        if (position_spans_meet(at, &span))
+            return position_before(span.from, at->from) ? at->from : at->to;
+    }
+    return span.to;
+}
+
 bool positions_sane(const struct position_set *set)
 {
     struct position before = set->low;

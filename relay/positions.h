@@ -40,6 +40,8 @@ bool positions_add(struct position_set *set, struct position_span span);
 enum positions_held { POSITIONS_NONE, POSITIONS_PART, POSITIONS_ALL };
 // How much of a span, which is not empty, is in the set.
 enum positions_held positions_look(const struct position_set *set, struct position_span span);
+// Of a span that is there in part: the first place behind its beginning where what is there ends, or begins.
+struct position positions_change(const struct position_set *set, struct position_span span);
 // What must hold after every change, and of what was read from a disk.
 bool positions_sane(const struct position_set *set);
 

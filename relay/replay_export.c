@@ -220,7 +220,7 @@ static bool was_answered(const struct client_call *call)
     return call->error == CLIENT_OK || call->error == CLIENT_E_RESPONSE_TOO_LARGE;
 }
 
-static void judge(const struct export *export, struct verdict *verdict)
+static void judge(struct export *export, struct verdict *verdict)
 {
     const struct client_call *call = &export->call;
     bool grpc = export->replay->upstream->target.protocol == CONFIG_PROTOCOL_GRPC;
@@ -249,7 +249,7 @@ static void judge(const struct export *export, struct verdict *verdict)
         verdict_http(&answer, verdict);
     }
     weir_buf_free(&decoded);
-    handoff_judge(call, verdict);
+    handoff_judge(export, verdict);
 }
 
 static void count_attempt(struct export *export, const struct verdict *verdict)

@@ -15,6 +15,28 @@ size_t split_block_of(const struct split *split, uint64_t at)
     return block;
 }
 
+uint64_t split_ordinal_of(const struct split *split, struct position position)
+{
+    const struct export *whole = split->whole;
+    size_t block = 0;
+    while (block < whole->view_count && whole->views[block].number < position.block)
+        block++;
+    if (block == whole->view_count || whole->views[block].number > position.block)
+        return split->starts[block];
+    uint64_t ordinal = split->starts[block] + position.item;
+    return ordinal < split->starts[block + 1] ? ordinal : split->starts[block + 1];
+}
+
+bool split_may_cut(struct split *split, uint64_t at)
+{
+    if (split_at_block_start(split, at))
+        return true;
+    size_t index = split_block_of(split, at);
+    uint64_t item = at - split->starts[index];
+    return split_open_block(split, index, &split->err) == WEIR_OK &&
+           part_cut(&split->block, item - 1, item + 1, item) == item;
+}
+
 bool split_at_block_start(const struct split *split, uint64_t at)
 {
     return at == split_total(split) || split->starts[split_block_of(split, at)] == at;
@@ -160,6 +182,9 @@ static int take_items(struct replay_lane *lane, uint64_t to, struct export *part
 static int next_end(struct replay_lane *lane, uint64_t *to)
 {
     struct split *split = &lane->split;
+    *to = split->same_end;
+    if (split->same_end > split->at)
+        return WEIR_OK;
     *to = split_total(split);
     if (split->bad_end > split->at)
         return split_halve(lane, split->at, split->bad_end, to);

@@ -52,19 +52,20 @@ static void drop_front(struct handoff_runs *runs, size_t n)
     memmove(runs->at, runs->at + n, runs->count * sizeof(runs->at[0]));
 }
 
-// Runs of which the spool holds nothing, and a run that no block was written of, are not needed.
-static void begin_run(struct handoff_runs *runs, uint64_t first_block, uint64_t next_block, uint64_t name)
+// Runs of which the spool holds nothing, and a run that no block was written of, are not needed. False: there was no room for all names, so that
+// the oldest blocks go without.
+static bool begin_run(struct handoff_runs *runs, uint64_t first_block, uint64_t next_block, uint64_t name)
 {
     size_t gone = 0;
     while (runs->count > 0 && runs->at[runs->count - 1].first >= next_block)
         runs->count--;
     while (gone + 1 < runs->count && runs->at[gone + 1].first <= first_block)
         gone++;
-    if (runs->count - gone == HANDOFF_RUNS_MAX)
-        gone++; // blocks before all runs go without a name
-    drop_front(runs, gone);
+    bool room = runs->count - gone < HANDOFF_RUNS_MAX;
+    drop_front(runs, gone + !room);
     runs->at[runs->count] = (struct handoff_run){runs->count == 0 ? 0 : next_block, name};
     runs->count++;
+    return room;
 }
 
 static void tell_off(const struct replay *replay, const struct weir_err *err)
@@ -97,7 +98,12 @@ int handoff_open(struct replay_lane *lane, struct weir_err *err)
     read_note(&lane->runs, (struct weir_slice){note.data, note.len});
     weir_buf_free(&note);
     spool_stats_get(spool, &stats);
-    begin_run(&lane->runs, stats.first_block, stats.next_block, name);
+    if (!begin_run(&lane->runs, stats.first_block, stats.next_block, name))
+        log_event(LOG_WARN, "handoff_forgotten",
+                  "more restarts with a backlog than can be named: an upstream that is a weir may store the oldest "
+                  "data twice",
+                  LOG_STR("upstream", lane->replay->upstream->name), LOG_STR("signal", weir_signal_name(lane->signal)),
+                  LOG_U64("runs", HANDOFF_RUNS_MAX));
     rc = write_note(spool, key, &lane->runs, err);
     if (rc != WEIR_E_FULL && rc != WEIR_E_LIMIT)
         return rc;
@@ -196,12 +202,12 @@ bool handoff_write(const struct export *export, char out[HANDOFF_TEXT_MAX])
     return true;
 }
 
-void handoff_judge(const struct client_call *call, struct verdict *verdict)
+void handoff_judge(struct export *export, struct verdict *verdict)
 {
-    struct weir_slice repeat = client_call_header(call, HANDOFF_REPEAT_HEADER);
+    struct weir_slice repeat = client_call_header(&export->call, HANDOFF_REPEAT_HEADER);
     bool delivered = verdict->kind == VERDICT_DELIVERED;
-    const char *expected = delivered ? "all" : "part";
-    if (repeat.len != strlen(expected) || memcmp(repeat.data, expected, repeat.len) != 0)
+    if (delivered ? repeat.len != strlen(HANDOFF_REPEAT_ALL) || memcmp(repeat.data, HANDOFF_REPEAT_ALL, repeat.len) != 0
+                  : !handoff_parse_part(repeat, &export->same_to))
         return;
     verdict->repeated = true;
     verdict->kind = delivered ? VERDICT_DELIVERED : VERDICT_SPLIT;

@@ -50,6 +50,8 @@ struct export
     bool taken_over;             // it has ended, and lane->split or lane->refused has it
     bool was_refused;            // kept for that, and not because it is too large
     struct verdict refusal;
+    struct position
+        same_to;  // with a verdict that it was taken before in part: all up to there, or nothing; 0: not known
     bool too_old; // for this upstream: goes to the dead letters
     bool letter;  // a dead letter that is sent again
     uint64_t letter_item;
@@ -89,6 +91,7 @@ struct split {
     uint64_t starts[EXPORT_BLOCKS_MAX + 1]; // ordinal of each block's first item, and one more
     uint64_t at;                            // everything before has an end
     uint64_t bad_end;    // [at, bad_end) holds something that is refused; at or below `at`: nothing is known
+    uint64_t same_end;   // [at, same_end) was taken before, or not: as a whole; at or below `at`: nothing is known
     uint64_t to;         // the part under way is [at, to)
     uint64_t one_by_one; // below it, one block a part: one of them is damaged
     bool by_size;        // bad for its size
@@ -106,7 +109,7 @@ struct split {
     struct weir_err err;
 };
 
-#define HANDOFF_RUNS_MAX 64
+#define HANDOFF_RUNS_MAX 1024 // as many as a note has room for
 // How its blocks are named to an upstream that is a weir, see replay_handoff.c.
 struct handoff_runs {
     struct handoff_run {
@@ -337,7 +340,7 @@ void handoff_skipped(struct replay_lane *lane, uint64_t first, uint64_t end);
 // The header's value. False: there is none for this export.
 bool handoff_write(const struct export *export, char out[HANDOFF_TEXT_MAX]);
 // What a weir adds to its answer.
-void handoff_judge(const struct client_call *call, struct verdict *verdict);
+void handoff_judge(struct export *export, struct verdict *verdict);
 
 // replay_export.c -------------------------------------------------------------------------------------------------------------
 struct export *export_new(struct replay_lane *lane); // NULL: out of memory
@@ -372,7 +375,9 @@ void split_dispose(struct replay_lane *lane);
 // replay_halve.c ----------------------------------------------------------------------------------------------------------------
 uint64_t split_total(const struct split *split);
 size_t split_block_of(const struct split *split, uint64_t at);
+uint64_t split_ordinal_of(const struct split *split, struct position position); // of the first item behind it
 bool split_at_block_start(const struct split *split, uint64_t at);
+bool split_may_cut(struct split *split, uint64_t at); // there, and not just near it
 // Decodes the block; the one before it is forgotten. As part_block_open.
 int split_open_block(struct split *split, size_t index, struct weir_err *err);
 // Where the next part of [from, to), which is known to be bad, ends: its half, or all of it when it is not divided further.

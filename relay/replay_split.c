@@ -158,24 +158,34 @@ static void give_up(struct replay_lane *lane, uint64_t to, const struct verdict 
 
 // --- verdicts -------------------------------------------------------------------------------------------------------------
 
-// [at, to) was refused as it was, with `bytes`. The last try of several counts once.
-static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const struct verdict *verdict)
+// [at, to), which was sent as `export`, was taken before in part. What is there ends or begins where the answer says; an upstream that does
+// not say it is asked by halves. False: neither helps with what is left.
+static bool find_same(struct replay_lane *lane, uint64_t to, const struct export *export)
+{
+    struct split *split = &lane->split;
+    bool exact = split->repeated;
+    split->repeated = true;
+    lane->refused_in_a_row = 0; // it takes data: down to the single item
+    split->same_end = split_ordinal_of(split, export->same_to);
+    split->bad_end = split->at;
+    if (split->same_end > split->at && split->same_end < to && split_may_cut(split, split->same_end))
+        return true;
+    split->same_end = 0;
+    return !exact; // once more, without the emptiness before it
+}
+
+// [at, to), which was sent as `export`, was refused. The last try of several counts once.
+static void refused(struct replay_lane *lane, uint64_t to, const struct export *export, const struct verdict *verdict)
 {
     struct split *split = &lane->split;
     uint64_t middle;
-    bool exact = split->repeated;
     split->attempts += split->tries == 0;
-    if (verdict->repeated) { // it takes data: down to the single item
-        split->repeated = true;
-        lane->refused_in_a_row = 0;
-    }
+    if (verdict->repeated && find_same(lane, to, export))
+        return;
+    split->same_end = 0;
     int rc = split_halve(lane, split->at, to, &middle);
     if (rc != WEIR_OK) {
         cannot_go_on(lane, rc);
-        return;
-    }
-    if (middle == to && verdict->repeated && !exact) { // once more, without the emptiness before it
-        split->bad_end = to;
         return;
     }
     if (middle == to) {
@@ -187,8 +197,8 @@ static void refused(struct replay_lane *lane, uint64_t to, uint64_t bytes, const
     split->by_size = verdict->kind == VERDICT_SPLIT || verdict->throttled;
     if (split->by_size && !verdict->repeated) { // a repetition says nothing of sizes
         split->lesson_end = to;
-        split->lesson_bytes = bytes;
-        split->max_bytes = bytes / 2 > 0 ? bytes / 2 : 1;
+        split->lesson_bytes = export->raw_bytes;
+        split->max_bytes = export->raw_bytes / 2 > 0 ? export->raw_bytes / 2 : 1;
     }
 }
 
@@ -234,7 +244,7 @@ void split_part_done(struct export *export, const struct verdict *verdict)
     if (verdict->kind == VERDICT_DELIVERED)
         taken(lane, export, verdict);
     else
-        refused(lane, split->to, export->raw_bytes, verdict);
+        refused(lane, split->to, export, verdict);
 }
 
 // --- beginning ------------------------------------------------------------------------------------------------------------
@@ -252,7 +262,7 @@ static void start(struct replay_lane *lane, struct export *whole)
     if (may_still_pass(lane, split_total(split), &whole->refusal))
         lane_fail(lane, whole, &whole->refusal);
     else
-        refused(lane, split_total(split), whole->raw_bytes, &whole->refusal);
+        refused(lane, split_total(split), whole, &whole->refusal);
 }
 
 static void start_next(struct replay_lane *lane)

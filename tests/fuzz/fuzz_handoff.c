@@ -13,6 +13,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
             abort();                                                                                                   \
     } while (0)
 
+// What an answer says of where a repetition changes.
+static void check_part(struct weir_slice text)
+{
+    struct position position;
+    char again[HANDOFF_REPEAT_MAX];
+    if (!handoff_parse_part(text, &position))
+        return;
+    handoff_format_part(position, again);
+    CHECK(strlen(again) == text.len && memcmp(again, text.data, text.len) == 0);
+}
+
 static void check(const struct handoff *handoff, struct position_set *set)
 {
     char text[HANDOFF_TEXT_MAX];
@@ -24,6 +35,11 @@ static void check(const struct handoff *handoff, struct position_set *set)
     handoff_put(&out, again);
     CHECK(memcmp(bytes, again, sizeof(bytes)) == 0);
     handoff_format(handoff, text);
+    if (positions_look(set, handoff->span) == POSITIONS_PART) {
+        struct position change = positions_change(set, handoff->span);
+        CHECK(position_before(handoff->span.from, change) && position_before(change, handoff->span.to));
+        CHECK(positions_look(set, (struct position_span){handoff->span.from, change}) != POSITIONS_PART);
+    }
     positions_pass(set, (struct position){handoff->low, 0});
     CHECK(positions_add(set, handoff->span) || set->n == POSITIONS_MAX);
     CHECK(positions_sane(set));
@@ -47,6 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
                     check(&handoff, &set);
                 }
         }
+        if (end != NULL)
+            check_part((struct weir_slice){data, (size_t)(end - data)});
         size_t line = end != NULL ? (size_t)(end - data) + 1 : len;
         struct weir_slice stored = {data, line};
         if (handoff_get(stored, WEIR_LOGS, &handoff) && handoff.span.to.block <= INT64_MAX && handoff.low <= INT64_MAX)

@@ -57,10 +57,12 @@ static struct block *block_of(const struct handoff *handoff)
     return block;
 }
 
+static struct position same_to;
+
 static enum origins_answer ask(struct origins *origins, struct handoff handoff)
 {
     struct origin_claim claim = {0};
-    enum origins_answer answer = origins_claim(origins, &handoff, &claim);
+    enum origins_answer answer = origins_claim(origins, &handoff, &claim, &same_to);
     origins_release(origins, &claim);
     return answer;
 }
@@ -68,7 +70,7 @@ static enum origins_answer ask(struct origins *origins, struct handoff handoff)
 static void store(struct spool *spool, struct origins *origins, struct handoff handoff)
 {
     struct store s = {.wait = KIT_WAIT, .spool = spool, .origins = origins};
-    cr_assert_eq(origins_claim(origins, &handoff, &s.claim), ORIGINS_TAKE);
+    cr_assert_eq(origins_claim(origins, &handoff, &s.claim, &same_to), ORIGINS_TAKE);
     struct block *block = block_of(&handoff);
     block->stored = on_stored;
     kit_send(spool, &s.wait, block);
@@ -99,8 +101,8 @@ Test(origins, one_copy_of_each_position)
     // On its way to the disk: neither stored nor free.
     struct origin_claim claim = {0}, second = {0};
     struct handoff under_way = handoff_of(1, 30, 40, 5), next = handoff_of(1, 40, 41, 5);
-    cr_expect_eq(origins_claim(origins, &under_way, &claim), ORIGINS_TAKE);
-    cr_expect_eq(origins_claim(origins, &next, &second), ORIGINS_TAKE);
+    cr_expect_eq(origins_claim(origins, &under_way, &claim, &same_to), ORIGINS_TAKE);
+    cr_expect_eq(origins_claim(origins, &next, &second, &same_to), ORIGINS_TAKE);
     cr_expect_eq(ask(origins, handoff_of(1, 30, 40, 5)), ORIGINS_BUSY);
     cr_expect_eq(ask(origins, handoff_of(1, 25, 31, 5)), ORIGINS_BUSY);
     cr_expect_eq(ask(origins, handoff_of(1, 25, 30, 5)), ORIGINS_TAKE);

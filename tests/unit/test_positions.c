@@ -127,6 +127,13 @@ Test(positions, are_what_a_list_of_flags_says)
             cr_assert_eq(positions_look(&set, s), held == to - from ? POSITIONS_ALL
                                                   : held > 0        ? POSITIONS_PART
                                                                     : POSITIONS_NONE);
+            if (held > 0 && held < to - from) {
+                unsigned change = from + 1;
+                while (flags[change] == flags[from])
+                    change++;
+                struct position at_change = positions_change(&set, s);
+                cr_assert(at_change.block == of(change).block && at_change.item == of(change).item);
+            }
             cr_assert(positions_add(&set, s));
             memset(flags + from, 1, to - from);
             cr_assert(positions_sane(&set));

@@ -138,14 +138,14 @@ Test(replay_handoff, low_is_never_above_what_a_crash_goes_back_to)
     rig_free(rig);
 }
 
-// A weir that holds ids 0 to 2: it says so of all of them or of some, and takes the others.
+// A weir that holds ids 0 to 2: it says so of all of them or of some, and takes the others. An older one does not say which.
 static struct rig_answer holds_three(struct replay_rig *rig, const struct rig_seen *seen)
 {
     unsigned held = 0;
     for (size_t i = 0; i < seen->id_count; i++)
         held += seen->ids[i] < 3;
     if (held > 0 && held < seen->id_count)
-        return (struct rig_answer){.status = GRPC_OUT_OF_RANGE, .repeat = "part"};
+        return (struct rig_answer){.status = GRPC_OUT_OF_RANGE, .repeat = "part/999999"};
     return (struct rig_answer){.repeat = held > 0 ? "all" : NULL};
 }
 
@@ -162,7 +162,7 @@ Test(replay_handoff, what_is_there_in_part_goes_in_parts)
     rig_expect_each_once(rig, 8);
     cr_expect_eq(rig_ledger(rig, WEIR_TRACES).delivered, 16);
     cr_expect_eq(rig_ledger(rig, WEIR_TRACES).dead_lettered, 0);
-    cr_expect_leq(rig->seen_count, 9);
+    cr_expect_leq(rig->seen_count, 10);
     struct replay_stats stats = rig_stats(rig);
     cr_expect_str_eq(stats.lanes[WEIR_TRACES].error_code, "", "that is no error");
     // And no lesson about sizes.
@@ -180,6 +180,7 @@ Test(replay_handoff, what_is_there_in_part_goes_in_parts)
 
 // A weir's judgement of what it gets, as it was when it came in.
 static struct position_set taken;
+static char part[HANDOFF_REPEAT_MAX];
 
 static struct rig_answer judge_positions(struct replay_rig *rig, const struct rig_seen *seen)
 {
@@ -192,7 +193,8 @@ static struct rig_answer judge_positions(struct replay_rig *rig, const struct ri
     case POSITIONS_ALL:
         return (struct rig_answer){.repeat = "all"};
     case POSITIONS_PART:
-        return (struct rig_answer){.status = GRPC_OUT_OF_RANGE, .repeat = "part"};
+        handoff_format_part(positions_change(&taken, handoff.span), part);
+        return (struct rig_answer){.status = GRPC_OUT_OF_RANGE, .repeat = part};
     case POSITIONS_NONE:
         break;
     }
@@ -228,6 +230,79 @@ Test(replay_handoff, emptiness_that_was_passed_gives_nothing_up)
     cr_expect_eq(rig_ledger(rig, WEIR_TRACES).delivered, 4);
     cr_expect_eq(rig->delivered[0], 1);
     cr_expect_eq(rig->delivered[1], 1);
+    rig_free(rig);
+}
+
+// Each place where what is there ends, or begins, costs one refusal and one export, however much lies between.
+Test(replay_handoff, what_is_there_in_part_is_cut_where_it_changes)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_STRICT}});
+    rig->decide = judge_positions;
+    atomic_store(&rig->limit, 1);
+    rig_append(rig, WEIR_TRACES, 0, 100, 100); // block 0, of 200 items
+    rig_append(rig, WEIR_TRACES, 100, 20, 100);
+    rig_append(rig, WEIR_TRACES, 120, 20, 100);
+    memset(&taken, 0, sizeof(taken));
+    cr_assert(positions_add(&taken, (struct position_span){{0, 74}, {0, 134}}));
+    cr_assert(positions_add(&taken, (struct position_span){{1, 0}, {2, 2}}));
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).delivered, 280);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).dead_lettered, 0);
+    cr_expect_eq(rig->seen_count, 9, "%d exports: 4 changes, 5 parts", rig->seen_count);
+    cr_expect(taken.n == 0 && taken.low.block == 3);
+    rig_free(rig);
+}
+
+// What an upstream says may be anything: it must come to an end, with each item once in the ledger.
+static struct rig_answer says_part_of(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    static const char *const places[] = {
+        "part/0", "part/0.1", "part/0.3", "part/0.4", "part/0.4294967295", "part/9223372036854775807", "part/1"};
+    return (struct rig_answer){.status = GRPC_OUT_OF_RANGE,
+                               .repeat = places[(unsigned)rig->seen_count % WEIR_COUNT(places)]};
+}
+
+Test(replay_handoff, an_upstream_that_says_part_of_everything)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_STRICT}});
+    rig->decide = says_part_of;
+    rig_append(rig, WEIR_TRACES, 0, 4, 100);
+    rig_append(rig, WEIR_TRACES, 4, 4, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).dead_lettered, 16);
+    cr_expect_eq(rig_ledger(rig, WEIR_TRACES).delivered, 0);
+    rig_free(rig);
+}
+
+Test(replay_handoff, only_a_position_is_one)
+{
+    static const char *const others[] = {"part", "part/", "part/-1", "part/0.0", "part/0.2/", "part/01", "all", ""};
+    struct position position;
+    for (size_t i = 0; i < WEIR_COUNT(others); i++)
+        cr_expect_not(handoff_parse_part((struct weir_slice){(const uint8_t *)others[i], strlen(others[i])}, &position),
+                      "%s", others[i]);
+    cr_assert(handoff_parse_part((struct weir_slice){(const uint8_t *)"part/17.40", 10}, &position));
+    cr_expect(position.block == 17 && position.item == 40);
+}
+
+// A relay that is killed again and again in a long outage: all of its data has names, as far as a note has room for.
+Test(replay_handoff, many_restarts_with_a_backlog)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    rig->decide = judge_positions;
+    atomic_store(&rig->limit, 1);
+    memset(&taken, 0, sizeof(taken));
+    for (unsigned i = 0; i < 100; i++) {
+        rig_append(rig, WEIR_TRACES, i, 1, 100);
+        restart(rig);
+    }
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_expect_eq(rig->seen_count, 100, "runs are not joined");
+    for (int i = 0; i < rig->seen_count; i++)
+        cr_expect_neq(handoff_of(&rig->seen[i]).scope, handoff_of(&rig->seen[(i + 1) % 100]).scope);
     rig_free(rig);
 }
 
