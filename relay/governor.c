@@ -193,9 +193,8 @@ static void fail(struct governor *governor, uint64_t now_ns, const struct govern
 {
     struct backoff_policy policy = governor->policy.retry;
     bool cheap = end->outcome == GOVERNOR_UNREACHABLE;
-    uint64_t most_ms = cheap                                ? GOVERNOR_UNREACHABLE_MS
-                       : end->outcome == GOVERNOR_THROTTLED ? GOVERNOR_REFUSED_MS
-                                                            : policy.max_ms;
+    bool refused = end->outcome == GOVERNOR_THROTTLED || end->outcome == GOVERNOR_AWAY;
+    uint64_t most_ms = cheap ? GOVERNOR_UNREACHABLE_MS : refused ? GOVERNOR_REFUSED_MS : policy.max_ms;
     if (policy.max_ms > most_ms)
         policy.max_ms = most_ms;
     go_down(governor, now_ns, false);
@@ -313,6 +312,7 @@ void governor_ended(struct governor *governor, uint64_t now_ns, const struct gov
     case GOVERNOR_THROTTLED:
         throttled(governor, now_ns, end, random);
         break;
+    case GOVERNOR_AWAY:
     case GOVERNOR_UNREACHABLE:
     case GOVERNOR_LOST:
         if (!backoff_is_older(&governor->backoff, now_ns - end->latency_ns)) // else the same failure

@@ -40,6 +40,7 @@ enum governor_outcome {
     GOVERNOR_REFUSED,     // for what was in it: says nothing of the upstream's health, but that it answers
     GOVERNOR_HELD,        // by a setting; the same
     GOVERNOR_THROTTLED,   // for now: 429, 503, RESOURCE_EXHAUSTED, UNAVAILABLE ..., with or without a delay
+    GOVERNOR_AWAY,        // every endpoint of it says that it can take nothing now
     GOVERNOR_UNREACHABLE, // no connection: it cost nobody anything
     GOVERNOR_LOST,        // no answer to what was sent: a timeout, a broken connection
 };

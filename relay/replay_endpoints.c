@@ -2,7 +2,8 @@
 // An upstream's endpoints: the first is used as long as it answers, then the next one that does. They are the same upstream under several
 // addresses, so that what one has taken is delivered, and nothing goes to two.
 //
-//   first ──no answer, "unavailable"──> next ──…──> last ──> first …      a whole round without an answer is backed off from
+//   first ──no answer, "unavailable"──> next ──…──> last ──> first …      a whole round without an answer is backed off from: one export
+//                                                                         to each, then a wait
 //   another one for ENDPOINT_HOME_MS ──> first                            again and again, ever more seldom while it fails
 #include "relay/replay_priv.h"
 
@@ -23,7 +24,7 @@ bool endpoint_failed(struct replay *replay, bool turned_away)
     struct endpoints *endpoints = &replay->endpoints;
     if (endpoints->count == 1)
         return false;
-    endpoints->leave = true;
+    endpoints->leave = endpoints->trial = true;
     endpoints->turned_away = endpoints->turned_away || turned_away;
     if (++endpoints->failed < endpoints->count)
         return true;
@@ -35,7 +36,7 @@ void endpoint_answered(struct replay *replay)
 {
     struct endpoints *endpoints = &replay->endpoints;
     endpoints->failed = 0;
-    endpoints->leave = endpoints->turned_away;
+    endpoints->leave = endpoints->trial = endpoints->turned_away;
     if (endpoints->current == 0)
         endpoints->home_wait_ms = ENDPOINT_HOME_MS;
 }
@@ -58,6 +59,7 @@ static void use(struct replay *replay, uint32_t index, const char *why)
         endpoints->home_ns = weir_now_ns() + wait_ms * 1000000;
     endpoints->current = index;
     endpoints->leave = endpoints->turned_away = endpoints->go_home = false;
+    endpoints->trial = true;
     pthread_mutex_lock(&replay->lock);
     replay->stats.endpoint = now->text;
     pthread_mutex_unlock(&replay->lock);
@@ -83,6 +85,11 @@ bool endpoint_turn(struct replay *replay)
         use(replay, 0, "the upstream's first endpoint is tried again");
     }
     return true;
+}
+
+bool endpoint_on_trial(const struct replay *replay)
+{
+    return replay->endpoints.trial;
 }
 
 void endpoints_poll(struct replay *replay, int timeout_ms)

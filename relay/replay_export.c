@@ -314,9 +314,10 @@ static bool unreachable(struct export *export, const struct verdict *verdict)
     bool older = export->started_ns < flow->unreachable_ns;
     // Certainly not processed: at once again, once (U11); a peer that does nothing else is backed off from like any other.
     bool at_once = error == CLIENT_E_NOT_PROCESSED && (older || !flow->not_processed);
-    bool another = !at_once && !older && endpoint_failed(replay, was_answered(&export->call));
-    bool own = another && !was_answered(&export->call) && flow_turned_away(export->lane);
-    flow_unanswered(export, !older && !at_once && !another);
+    bool counts = !at_once && !older, silent = counts && !was_answered(&export->call) && replay->endpoints.count > 1;
+    bool another = counts && endpoint_failed(replay, was_answered(&export->call));
+    bool own = silent && flow_own_silence(export, !another);
+    flow_unanswered(export, counts && !another && !own);
     if (at_once)
         flow->not_processed = true;
     if (!older)

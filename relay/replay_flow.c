@@ -47,7 +47,8 @@ void flow_turn(struct replay *replay)
         governor_pause(&flow->governor, paused);
     for (int i = 0; i < WEIR_SIGNALS; i++) {
         struct replay_lane *lane = &replay->lanes[i];
-        bool too_large = governor_probes(&flow->governor) && lane->ready != NULL && lane->ready->view_count > 1;
+        bool probes = governor_probes(&flow->governor) || endpoint_on_trial(replay);
+        bool too_large = probes && lane->ready != NULL && lane->ready->view_count > 1;
         if (paused || too_large)
             lane_drop_ready(lane);
     }
@@ -56,8 +57,9 @@ void flow_turn(struct replay *replay)
 bool flow_may_start(struct replay *replay, uint64_t bytes)
 {
     struct flow *flow = &replay->flow;
-    uint64_t wake_ns;
-    if (governor_may_start(&flow->governor, weir_now_ns(), bytes, &wake_ns))
+    uint64_t wake_ns = UINT64_MAX;
+    bool alone = endpoint_on_trial(replay) && replay->in_flight > 0;
+    if (!alone && governor_may_start(&flow->governor, weir_now_ns(), bytes, &wake_ns))
         return true;
     flow->blocked = true;
     if (wake_ns < flow->wake_ns)
@@ -67,7 +69,8 @@ bool flow_may_start(struct replay *replay, uint64_t bytes)
 
 uint64_t flow_export_bytes(const struct replay *replay)
 {
-    return governor_export_bytes(&replay->flow.governor);
+    uint64_t bytes = governor_export_bytes(&replay->flow.governor);
+    return endpoint_on_trial(replay) && bytes > GOVERNOR_PROBE_BYTES ? GOVERNOR_PROBE_BYTES : bytes;
 }
 
 void flow_started(struct export *export)
@@ -104,7 +107,7 @@ void flow_unanswered(struct export *export, bool counts)
     }
     for (int i = 0; i < WEIR_SIGNALS; i++) // now all wait together
         export->replay->lanes[i].turned_away = 0;
-    end(export, cheap ? GOVERNOR_UNREACHABLE : GOVERNOR_LOST, 0);
+    end(export, cheap ? GOVERNOR_UNREACHABLE : error == CLIENT_OK ? GOVERNOR_AWAY : GOVERNOR_LOST, 0);
 }
 
 // Going round would not end while others are taken: one signal's backend may be away behind all of them.
@@ -114,6 +117,27 @@ bool flow_turned_away(struct replay_lane *lane)
     if (all)
         lane->turned_away = 0;
     return all;
+}
+
+// Whoever is away as a whole has not been heard of by others for nearly as long.
+static bool others_are_answered(const struct export *export)
+{
+    const struct replay *replay = export->replay;
+    uint64_t middle_ns = export->started_ns + (weir_now_ns() - export->started_ns) / 2;
+    bool answered = false;
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        if (&replay->lanes[i] != export->lane && replay->lanes[i].delivered_ns > middle_ns)
+            answered = true;
+    return answered && export->call.error == CLIENT_E_TIMEOUT && export->call.bytes_sent;
+}
+
+bool flow_own_silence(const struct export *export, bool round_over)
+{
+    struct replay_lane *lane = export->lane;
+    if (lane->turned_away == 0)
+        lane->alone_silent = false;
+    lane->alone_silent = lane->alone_silent || others_are_answered(export);
+    return flow_turned_away(lane) && (!round_over || lane->alone_silent);
 }
 
 // Refused for now, and not for the first time, while others were taken: that is this lane's trouble, not the upstream's.
@@ -132,16 +156,19 @@ static bool is_own_trouble(struct replay_lane *lane, const struct export *export
     return lane->put_off_own;
 }
 
-// When all have said so, that is a refusal for now like any other.
+// When all have said so, and nobody has taken anything since the first of them did, that is an outage, as if none had answered; else it is a
+// refusal for now like any other, of this lane.
 bool flow_asks_another(struct export *export)
 {
     struct replay_lane *lane = export->lane;
-    const struct replay *replay = export->replay;
-    if (replay->endpoints.count == 1 || export->started_ns < lane->put_off_ns)
+    const struct endpoints *endpoints = &export->replay->endpoints;
+    if (endpoints->count == 1 || export->started_ns < lane->put_off_ns)
         return false;
-    if (export->started_ns < replay->flow.unreachable_ns) // that one is left already
+    if (export->started_ns < export->replay->flow.unreachable_ns) // that one is left already
         return true;
-    return !flow_turned_away(lane);
+    if (!flow_turned_away(lane))
+        return true;
+    return endpoints->failed + 1 >= endpoints->count && !is_own_trouble(lane, export);
 }
 
 void flow_answered(struct export *export, const struct verdict *verdict)
@@ -153,6 +180,7 @@ void flow_answered(struct export *export, const struct verdict *verdict)
     if (verdict->kind == VERDICT_DELIVERED) {
         outcome = GOVERNOR_DELIVERED;
         lane->delivered++;
+        lane->delivered_ns = weir_now_ns();
         lane->replay->flow.delivered++;
     } else if (verdict->kind == VERDICT_HOLD) {
         outcome = GOVERNOR_HELD;

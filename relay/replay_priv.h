@@ -144,6 +144,8 @@ struct replay_lane {
     uint64_t put_off_others; // what other lanes had delivered by the first of them
     bool put_off_own;        // that was the lane's own trouble
     uint32_t turned_away;    // endpoints in a row that could not take its data
+    bool alone_silent;       // one of these went on answering other lanes meanwhile
+    uint64_t delivered_ns;   // when it last delivered
     bool held;
     bool failure_told;    // in the log, since it last went well
     bool cannot_keep;     // it waits because the dead letters take nothing
@@ -167,6 +169,7 @@ struct replay {
         bool leave;                     // for the next one, as soon as nothing is under way
         bool turned_away;               // that is since it said so; else it may yet answer
         bool go_home;                   // to the first one
+        bool trial;                     // nothing is known of it: one small export at a time until it has answered
         uint64_t home_ns, home_wait_ms; // when the first is tried again; after such a wait
     } endpoints;
     struct secrets {
@@ -250,6 +253,8 @@ void endpoint_answered(struct replay *replay);
 // started, since it waits for that.
 bool endpoint_turn(struct replay *replay);
 void endpoints_poll(struct replay *replay, int timeout_ms);
+// Whether the next export of a list goes to one that has not answered yet: alone, and small.
+bool endpoint_on_trial(const struct replay *replay);
 
 // replay_secrets.c ----------------------------------------------------------------------------------------------------------
 int replay_secrets_open(struct replay *replay, struct weir_err *err); // WEIR_E_INVALID, WEIR_E_IO, WEIR_E_NOMEM
@@ -314,6 +319,8 @@ void flow_answered(struct export *export,
 void flow_dropped(struct export *export);
 // One more endpoint did not take an export of the lane. True: that was the last of them.
 bool flow_turned_away(struct replay_lane *lane);
+// One more endpoint did not answer it, `round_over`: nor did any other one. True: that is this lane's own trouble.
+bool flow_own_silence(const struct export *export, bool round_over);
 // The endpoint says that it can take no data now: whether that is as good as no answer, so that the next one is asked at once.
 bool flow_asks_another(struct export *export);
 void flow_show(struct replay *replay, enum replay_state shown); // what all lanes come to

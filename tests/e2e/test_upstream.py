@@ -3,7 +3,7 @@
 
 import pytest
 
-from weirtest import SIGNALS, TRANSPORTS, scaled, wait_for
+from weirtest import SIGNALS, TRANSPORTS, request, scaled, wait_for
 
 
 def outcomes(sink, **match):
@@ -105,6 +105,30 @@ def test_the_next_endpoint_takes_over(box, transport):
     box.gen(weir, items=50, first_id=100)
     weir.wait_drained()
     assert weir.upstream()["endpoint"] == urls[0] and first.ids("traces") == set(range(50)) | set(range(100, 150))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_all_endpoints_away_are_asked_once_each(box, transport):
+    """However much waits; then all of it waits, and the first that is back gets it."""
+    sinks = [box.sink() for _ in range(3)]
+    weir = box.weir({"name": "up0", "endpoint": [sink.url(transport) for sink in sinks], "retry": {"initial": "5s"}})
+    signals = ("traces", "logs", "metrics")
+    request(weir.admin, "POST", "/v1/upstreams/up0/pause")
+    for signal in signals:
+        box.gen(weir, signal=signal, items=300, items_per_request=10, in_flight=4)
+    for sink in sinks:
+        sink.mode(status=14 if transport == "grpc" else 503)
+    request(weir.admin, "POST", "/v1/upstreams/up0/resume")
+    wait_for(lambda: weir.upstream()["state"] == "backing_off", 60, "it backs off")
+    weir.terminate()  # so that the next round does not come while we count
+    assert [len(sink.attempts()) for sink in sinks[1:]] == [1, 1], sinks[0].attempts()
+    weir.start()
+    wait_for(lambda: len(sinks[2].attempts()) == 2 and weir.upstream()["state"] == "backing_off", 60, "it backs off again")
+    sinks[0].mode(ok=1)
+    weir.wait_drained()
+    assert all(sinks[0].ids(signal) == set(range(300)) for signal in signals)
+    assert not any(sink.ids(signal) for sink in sinks[1:] for signal in signals)
+    weir.check_ledger()
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -219,7 +219,7 @@ static struct rig_answer hold_logs(struct replay_rig *rig, const struct rig_seen
 // One signal is never answered, by none of them, and others are all the time: it is not sent round and round without a wait.
 Test(replay_endpoints, a_lane_that_none_of_them_answers_waits_alone)
 {
-    struct config_upstream upstream = {.retry = PATIENT, .timeout_ms = 100};
+    struct config_upstream upstream = {.retry = PATIENT, .timeout_ms = 300};
     struct replay_rig *first = rig_new(upstream), *second = rig_new(upstream);
     first->decide = second->decide = hold_logs;
     with_second(first, second->upstream.target.port, false);
@@ -236,4 +236,130 @@ Test(replay_endpoints, a_lane_that_none_of_them_answers_waits_alone)
     cr_expect_eq(rig_stats(first).lanes[WEIR_LOGS].exports, 2, "once to each");
     rig_free(first);
     rig_free(second);
+}
+
+// --- all of them away ---------------------------------------------------------------------------------------------------------
+
+#define LIST 3
+
+// list[0] sends to the others in their order, itself first.
+static void with_list(struct replay_rig *list[LIST])
+{
+    static char names[LIST][16] = {"grpc://first", "grpc://second", "grpc://third"};
+    struct config_upstream *upstream = &list[0]->upstream;
+    rig_end_replay(list[0]);
+    upstream->target.text = names[0];
+    for (size_t i = 1; i < LIST; i++) {
+        upstream->alternates[i - 1] = list[i]->upstream.target;
+        upstream->alternates[i - 1].text = names[i];
+    }
+    upstream->alternate_count = LIST - 1;
+    rig_new_replay(list[0]);
+}
+
+static void new_list(struct replay_rig *list[LIST], struct config_upstream upstream,
+                     struct rig_answer (*decide)(struct replay_rig *rig, const struct rig_seen *seen))
+{
+    for (size_t i = 0; i < LIST; i++) {
+        list[i] = rig_new(upstream);
+        list[i]->decide = decide;
+    }
+    with_list(list);
+}
+
+static void free_list(struct replay_rig *list[LIST])
+{
+    for (size_t i = 0; i < LIST; i++)
+        rig_free(list[i]);
+}
+
+static struct rig_answer silent(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return (struct rig_answer){.hold = true};
+}
+
+static void append_everything(struct replay_rig *rig, unsigned blocks)
+{
+    for (unsigned signal = 0; signal < WEIR_SIGNALS; signal++)
+        rig_append_apart(rig, (enum weir_signal)signal, (uint64_t)signal * blocks, blocks, 100);
+}
+
+// However many exports are under way when the first one fails: the others are asked once each, and then all wait.
+Test(replay_endpoints, a_full_outage_costs_one_attempt_at_each)
+{
+    static const struct {
+        enum config_protocol protocol;
+        struct rig_answer (*decide)(struct replay_rig *rig, const struct rig_seen *seen);
+        uint64_t timeout_ms;
+    } rows[] = {
+        {CONFIG_PROTOCOL_GRPC, unavailable, 0},
+        {CONFIG_PROTOCOL_HTTP, unavailable, 0},
+        {CONFIG_PROTOCOL_GRPC, silent, 200},
+        {CONFIG_PROTOCOL_HTTP, silent, 200},
+    };
+    for (size_t row = 0; row < WEIR_COUNT(rows); row++)
+        for (int many = 0; many < 2; many++) {
+            struct replay_rig *list[LIST];
+            struct config_upstream upstream = {
+                .target = {.protocol = rows[row].protocol}, .retry = PATIENT, .timeout_ms = rows[row].timeout_ms};
+            new_list(list, upstream, rows[row].decide);
+            if (many)
+                append_everything(list[0], 20);
+            else
+                rig_append(list[0], WEIR_METRICS, 0, 1, 100);
+            rig_start(list[0]);
+            KIT_UNTIL(rig_stats(list[0]).state == REPLAY_BACKING_OFF);
+            if (!many)
+                cr_expect_eq(rig_seen_count(list[0]), 1, "row %zu: %d at the first", row, rig_seen_count(list[0]));
+            cr_expect_eq(rig_seen_count(list[1]), 1, "row %zu: %d at the second", row, rig_seen_count(list[1]));
+            cr_expect_eq(rig_seen_count(list[2]), 1, "row %zu: %d at the third", row, rig_seen_count(list[2]));
+            free_list(list);
+        }
+}
+
+// Round and round, in their order, one export each; and whichever is back first has it all, without a failure counted against it.
+Test(replay_endpoints, rounds_go_on_in_order_until_one_is_back)
+{
+    for (int back = 0; back < LIST; back++) {
+        struct replay_rig *list[LIST];
+        new_list(list, (struct config_upstream){.retry = {.initial_ms = 1, .max_ms = 2}}, unavailable);
+        append_everything(list[0], 5);
+        rig_start(list[0]);
+        KIT_UNTIL(rig_seen_count(list[LIST - 1]) >= 10);
+        int seen[LIST];
+        for (int i = 0; i < LIST; i++)
+            seen[i] = rig_seen_count(list[i]);
+        cr_expect_leq(seen[1] - seen[2], 1, "%d and %d", seen[1], seen[2]);
+        cr_expect_leq(seen[2], seen[1]);
+        atomic_store(&list[back]->limit, 1);
+        for (unsigned signal = 0; signal < WEIR_SIGNALS; signal++)
+            RIG_DRAINED(list[0], (enum weir_signal)signal);
+        rig_expect_each_once(list[back], WEIR_SIGNALS * 5);
+        free_list(list);
+    }
+}
+
+static struct rig_answer hold_from_two(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    return atomic_load(&rig->limit) == 2 ? (struct rig_answer){.hold = true} : unavailable(rig, seen);
+}
+
+// What is tried again now and then is tried with one small export, not with all there is; and so is the one that is gone back to.
+Test(replay_endpoints, a_first_that_is_still_away_is_asked_once)
+{
+    struct replay_rig *list[LIST];
+    new_list(list, (struct config_upstream){.retry = PATIENT}, hold_from_two);
+    atomic_store(&list[1]->limit, 1);
+    atomic_load(&list[0]->replay)->endpoints.home_wait_ms = 20;
+    rig_append(list[0], WEIR_METRICS, 0, 1, 100);
+    rig_start(list[0]);
+    RIG_DRAINED(list[0], WEIR_METRICS);
+    KIT_UNTIL(strcmp(rig_stats(list[0]).endpoint, "grpc://first") == 0); // it is due, and nothing is under way
+    atomic_store(&list[1]->limit, 2);
+    append_everything(list[0], 20);
+    KIT_UNTIL(atomic_load(&list[1]->held_count) > 0);
+    cr_expect_eq(rig_seen_count(list[0]), 2, "once at first, once again: %d", rig_seen_count(list[0]));
+    cr_expect_eq(rig_seen_count(list[1]), 2, "all, and a trial: %d", rig_seen_count(list[1]));
+    cr_expect_eq(rig_seen_count(list[2]), 0);
+    free_list(list);
 }
