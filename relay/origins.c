@@ -11,6 +11,8 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <search.h>
+#include <sys/queue.h>
 
 #define NOTE_PREFIX    "origin/"
 #define NOTE_UNTIL     "origin/until"
@@ -21,21 +23,21 @@
 #define TICK_BLOCKS    256u // so many may have to be read at a start
 
 struct origin {
+    TAILQ_ENTRY(origin) link;
     uint8_t instance[16];
     enum weir_signal signal;
     uint64_t scope;
-    uint64_t used; // when, in claims
-    bool unsaved;  // its note could not be put
+    bool unsaved; // its note could not be put
     struct origin_claim *claims;
     struct position_set held;
 };
 
 struct origins {
     struct spool *spool;
-    pthread_mutex_t lock; // guards what follows
-    struct origin *at[ORIGINS_MAX];
+    pthread_mutex_t lock;      // guards what follows
+    TAILQ_HEAD(, origin) list; // the one that was not heard of for longest first
+    void *tree;                // the same, for tfind
     size_t count;
-    uint64_t clock;
     uint64_t until;
     bool behind; // a note could not be put: `until` stays
     struct origins_stats stats;
@@ -118,33 +120,56 @@ static bool parse_key(const char *key, struct origin *out)
 
 // --- records ----------------------------------------------------------------------------------------------------------------
 
-static struct origin *find(const struct origins *origins, const struct handoff *handoff)
+static int compare(const void *left, const void *right)
 {
-    for (size_t i = 0; i < origins->count; i++) {
-        struct origin *origin = origins->at[i];
-        if (origin->scope == handoff->scope && origin->signal == handoff->signal &&
-            memcmp(origin->instance, handoff->instance, sizeof(origin->instance)) == 0)
-            return origin;
+    const struct origin *a = left, *b = right;
+    if (a->scope != b->scope)
+        return a->scope < b->scope ? -1 : 1;
+    if (a->signal != b->signal)
+        return a->signal < b->signal ? -1 : 1;
+    return memcmp(a->instance, b->instance, sizeof(a->instance));
+}
+
+static void remove_one(struct origins *origins, struct origin *origin)
+{
+    assert(origin->claims == NULL);
+    tdelete(origin, &origins->tree, compare);
+    TAILQ_REMOVE(&origins->list, origin, link);
+    origins->count--;
+    positions_free(&origin->held);
+    free(origin);
+}
+
+// Takes over what `from` has. NULL: no memory, and nothing was taken; or it is there.
+static struct origin *add_one(struct origins *origins, const struct origin *from)
+{
+    struct origin *origin = malloc(sizeof(*origin)), **place;
+    if (origin == NULL)
+        return NULL;
+    *origin = *from;
+    if ((place = tsearch(origin, &origins->tree, compare)) == NULL || *place != origin) {
+        free(origin);
+        return NULL;
     }
-    return NULL;
+    TAILQ_INSERT_TAIL(&origins->list, origin, link);
+    origins->count++;
+    return origin;
 }
 
 // Makes room for one more at the cost of the one that was not heard of for longest. False: all of them are busy.
 static bool forget_one(struct origins *origins)
 {
     char key[SPOOL_NOTE_KEY_BYTES];
-    size_t oldest = origins->count;
-    for (size_t i = 0; i < origins->count; i++)
-        if (origins->at[i]->claims == NULL &&
-            (oldest == origins->count || origins->at[i]->used < origins->at[oldest]->used))
-            oldest = i;
-    if (oldest == origins->count)
+    struct origin *oldest;
+    TAILQ_FOREACH(oldest, &origins->list, link)
+    if (oldest->claims == NULL)
+        break;
+    if (oldest == NULL)
         return false;
-    note_key(origins->at[oldest], key);
+    note_key(oldest, key);
     spool_note_remove(origins->spool, key, false,
                       NULL); // one that stays is forgotten at the next start, or known again: both are sound
-    free(origins->at[oldest]);
-    origins->at[oldest] = origins->at[--origins->count];
+    remove_one(origins, oldest);
     origins->stats.forgotten++;
     return true;
 }
@@ -152,17 +177,15 @@ static bool forget_one(struct origins *origins)
 // NULL: no room.
 static struct origin *find_or_make(struct origins *origins, const struct handoff *handoff)
 {
-    struct origin *origin = find(origins, handoff);
-    if (origin == NULL && (origins->count < ORIGINS_MAX || forget_one(origins)) &&
-        (origin = calloc(1, sizeof(*origin))) != NULL) {
-        memcpy(origin->instance, handoff->instance, sizeof(origin->instance));
-        origin->signal = handoff->signal;
-        origin->scope = handoff->scope;
-        origins->at[origins->count++] = origin;
+    struct origin wanted = {.signal = handoff->signal, .scope = handoff->scope};
+    memcpy(wanted.instance, handoff->instance, sizeof(wanted.instance));
+    struct origin **found = tfind(&wanted, &origins->tree, compare);
+    if (found != NULL) {
+        TAILQ_REMOVE(&origins->list, *found, link);
+        TAILQ_INSERT_TAIL(&origins->list, *found, link);
+        return *found;
     }
-    if (origin != NULL)
-        origin->used = ++origins->clock;
-    return origin;
+    return origins->count < ORIGINS_MAX || forget_one(origins) ? add_one(origins, &wanted) : NULL;
 }
 
 static void hold(struct origins *origins, struct origin *origin, const struct handoff *handoff)
@@ -251,9 +274,10 @@ void origins_tick(struct origins *origins)
                     &stats); // before the notes are looked at: what is below is in them, or could not be put
     pthread_mutex_lock(&origins->lock);
     origins->behind = false;
-    for (size_t i = 0; i < origins->count; i++)
-        if (origins->at[i]->unsaved)
-            save(origins, origins->at[i]);
+    struct origin *origin;
+    TAILQ_FOREACH(origin, &origins->list, link)
+    if (origin->unsaved)
+        save(origins, origin);
     if (stats.next_block >= origins->until + TICK_BLOCKS)
         save_until(origins, stats.next_block);
     pthread_mutex_unlock(&origins->lock);
@@ -272,7 +296,8 @@ void origins_stats_get(struct origins *origins, struct origins_stats *out)
 static int load_note(void *ctx, const char *key, struct weir_slice value, struct weir_err *err)
 {
     struct origins *origins = ctx;
-    struct origin *origin, read = {0};
+    struct origin read = {0};
+    struct position_span at[POSITIONS_MAX];
     if (strcmp(key, NOTE_UNTIL) == 0) {
         origins->until = value.len == 8 ? weir_get_u64(value.data) : 0;
         return WEIR_OK;
@@ -283,17 +308,14 @@ static int load_note(void *ctx, const char *key, struct weir_slice value, struct
         value.data[0] != NOTE_VERSION || origins->count == ORIGINS_MAX)
         return WEIR_OK;
     const uint8_t *p = value.data + 1;
-    read.held.low = get_position(p);
-    read.held.n = (uint32_t)spans;
+    struct position low = get_position(p);
     p += POSITION_BYTES;
     for (size_t i = 0; i < spans; i++, p += 2 * POSITION_BYTES)
-        read.held.at[i] = (struct position_span){get_position(p), get_position(p + POSITION_BYTES)};
-    if (!positions_sane(&read.held))
-        return WEIR_OK;
-    if ((origin = malloc(sizeof(*origin))) == NULL)
+        at[i] = (struct position_span){get_position(p), get_position(p + POSITION_BYTES)};
+    if (!positions_set(&read.held, low, at, (uint32_t)spans))
         return weir_fail(err, WEIR_E_NOMEM, "out of memory");
-    *origin = read;
-    origins->at[origins->count++] = origin;
+    if (!positions_sane(&read.held) || add_one(origins, &read) == NULL)
+        positions_free(&read.held);
     return WEIR_OK;
 }
 
@@ -353,6 +375,7 @@ int origins_open(struct spool *spool, struct origins **out, struct weir_err *err
     if (rc == WEIR_OK) {
         origins->spool = spool;
         pthread_mutex_init(&origins->lock, NULL);
+        TAILQ_INIT(&origins->list);
         spool_stats_get(spool, &stats);
         // Nobody has put any yet: there is nothing of an origin in this spool, however much there is.
         if (spool_note_get(spool, NOTE_UNTIL, &none, NULL) == WEIR_E_NOT_FOUND)
@@ -383,10 +406,8 @@ void origins_close(struct origins *origins)
 {
     if (origins == NULL)
         return;
-    for (size_t i = 0; i < origins->count; i++) {
-        assert(origins->at[i]->claims == NULL);
-        free(origins->at[i]);
-    }
+    while (!TAILQ_EMPTY(&origins->list))
+        remove_one(origins, TAILQ_FIRST(&origins->list));
     pthread_mutex_destroy(&origins->lock);
     free(origins);
 }

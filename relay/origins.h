@@ -34,7 +34,7 @@
 #include "relay/handoff.h"
 #include "storage/spool.h"
 
-#define ORIGINS_MAX 1024u // scopes: lanes of origins, and a further one for each of their restarts with a backlog
+#define ORIGINS_MAX 16384u // scopes: lanes of origins, and a further one for each of their restarts with a backlog
 
 struct origins;
 struct origin;

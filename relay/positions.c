@@ -1,10 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "relay/positions.h"
 
+#include <stdlib.h>
+
+#define ROOM_MIN 4u // most origins need less: what is delivered in order has no gaps
+
+void positions_free(struct position_set *set)
+{
+    free(set->at);
+    *set = (struct position_set){0};
+}
+
+static bool make_room(struct position_set *set, uint32_t n)
+{
+    uint32_t room = set->room > 0 ? set->room : ROOM_MIN;
+    while (room < n)
+        room *= 2;
+    if (n > POSITIONS_MAX)
+        return false;
+    struct position_span *at = room > set->room ? realloc(set->at, room * sizeof(*at)) : set->at;
+    if (at == NULL)
+        return false;
+    set->at = at;
+    set->room = room;
+    return true;
+}
+
+bool positions_set(struct position_set *set, struct position low, const struct position_span *spans, uint32_t n)
+{
+    *set = (struct position_set){.low = low};
+    if (n > 0 && !make_room(set, n))
+        return false;
+    for (; set->n < n; set->n++)
+        set->at[set->n] = spans[set->n];
+    return true;
+}
+
 static void drop(struct position_set *set, uint32_t first, uint32_t n)
 {
+    if (n == 0)
+        return;
     memmove(&set->at[first], &set->at[first + n], (set->n - first - n) * sizeof(set->at[0]));
     set->n -= n;
+    if (set->n == 0 && set->room > ROOM_MIN) {
+        free(set->at);
+        set->at = NULL;
+        set->room = 0;
+    }
 }
 
 void positions_pass(struct position_set *set, struct position passed)
@@ -78,7 +120,7 @@ static bool put(struct position_set *set, struct position_span span)
         drop(set, first + 1, end - first - 1);
         return true;
     }
-    if (set->n == POSITIONS_MAX)
+    if (!make_room(set, set->n + 1))
         return false;
     memmove(&set->at[first + 1], &set->at[first], (set->n - first) * sizeof(set->at[0]));
     set->at[first] = span;
@@ -91,8 +133,9 @@ bool positions_add(struct position_set *set, struct position_span span)
     assert(position_before(span.from, span.to));
     if (put(set, span) || (close_gap(set) && put(set, span)))
         return true;
-    if (position_before(set->at[0].from, span.from)) { // else it is the lowest itself
-        drop(set, 0, 1);
+    if (set->n > 0 && position_before(set->at[0].from, span.from)) { // else it is the lowest itself
+        memmove(&set->at[0], &set->at[1], (set->n - 1) * sizeof(set->at[0]));
+        set->n--;
         put(set, span);
     }
     return false;
@@ -130,7 +173,7 @@ struct position positions_change(const struct position_set *set, struct position
 bool positions_sane(const struct position_set *set)
 {
     struct position before = set->low;
-    if (set->n > POSITIONS_MAX)
+    if (set->n > set->room || set->n > POSITIONS_MAX)
         return false;
     for (uint32_t i = 0; i < set->n; i++) {
         if (!position_before(before, set->at[i].from) || !position_before(set->at[i].from, set->at[i].to))

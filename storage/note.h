@@ -8,8 +8,8 @@
 
 #define SPOOL_NOTE_KEY_BYTES   128u                 // 1 to so many, any but 0
 #define SPOOL_NOTE_VALUE_BYTES (16u * 1024u)        // 0 to so many
-#define SPOOL_NOTES_MAX        4096u                // removed ones count until their removal is durable
-#define SPOOL_NOTES_BYTES      (2u * 1024u * 1024u) // of all keys and values
+#define SPOOL_NOTES_MAX        20480u               // removed ones count until their removal is durable
+#define SPOOL_NOTES_BYTES      (8u * 1024u * 1024u) // of all keys and values
 #define SPOOL_NOTE_LOCAL                                                                                               \
     '.' // a key that begins so is of this directory alone: a salvage, which may bring back what was lost, leaves it out
 // Copies. Durable within half a second, together with all else that waits, or when it returns with `durable_now`. The same value again costs

@@ -72,5 +72,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         data += line;
         len -= line;
     }
+    positions_free(&set);
     return 0;
 }

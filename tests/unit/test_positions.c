@@ -41,6 +41,7 @@ Test(positions, parts_of_blocks_and_whole_ones_make_one)
     cr_expect(set.n == 0 && set.low.block == 7 && set.low.item == 0, "from the beginning on, all of it");
     cr_expect_eq(positions_look(&set, span(0, 7)), POSITIONS_ALL);
     cr_expect_eq(positions_look(&set, span(6, 8)), POSITIONS_PART);
+    positions_free(&set);
 }
 
 Test(positions, the_lowest_span_goes_when_there_is_no_room)
@@ -60,6 +61,7 @@ Test(positions, the_lowest_span_goes_when_there_is_no_room)
     cr_expect_eq(positions_look(&set, span(27, 28)), POSITIONS_ALL);
     cr_expect_eq(positions_look(&set, span(20, 25)), POSITIONS_NONE);
     cr_expect(positions_sane(&set));
+    positions_free(&set);
 }
 
 // Gaps of 5 blocks, but for one of a single block and one of two items.
@@ -94,6 +96,7 @@ Test(positions, a_narrow_gap_that_was_passed_is_closed_first)
     cr_expect_eq(closed, 39, "the widest comes last");
     cr_expect_not(positions_add(&set, span(30000, 30001)), "no other was passed");
     cr_expect(positions_sane(&set));
+    positions_free(&set);
 }
 
 // Against one flag a position: blocks 0 to 29 of 4 items each.
@@ -138,5 +141,6 @@ Test(positions, are_what_a_list_of_flags_says)
             memset(flags + from, 1, to - from);
             cr_assert(positions_sane(&set));
         }
+        positions_free(&set);
     }
 }

@@ -242,7 +242,7 @@ Test(replay_handoff, what_is_there_in_part_is_cut_where_it_changes)
     rig_append(rig, WEIR_TRACES, 0, 100, 100); // block 0, of 200 items
     rig_append(rig, WEIR_TRACES, 100, 20, 100);
     rig_append(rig, WEIR_TRACES, 120, 20, 100);
-    memset(&taken, 0, sizeof(taken));
+    positions_free(&taken);
     cr_assert(positions_add(&taken, (struct position_span){{0, 74}, {0, 134}}));
     cr_assert(positions_add(&taken, (struct position_span){{1, 0}, {2, 2}}));
     rig_start(rig);
@@ -293,7 +293,7 @@ Test(replay_handoff, many_restarts_with_a_backlog)
     struct replay_rig *rig = rig_new((struct config_upstream){0});
     rig->decide = judge_positions;
     atomic_store(&rig->limit, 1);
-    memset(&taken, 0, sizeof(taken));
+    positions_free(&taken);
     for (unsigned i = 0; i < 100; i++) {
         rig_append(rig, WEIR_TRACES, i, 1, 100);
         restart(rig);
