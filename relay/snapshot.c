@@ -184,6 +184,7 @@ static void take_upstreams(const struct relay *relay, const struct snapshot_samp
         const struct config_upstream *config = replay_upstream(relay->replays[i]);
         upstream->name = config->name;
         upstream->endpoint = config->endpoint;
+        upstream->export_bytes = config->max_request_size_bytes;
         replay_stats_get(relay->replays[i], &upstream->replay);
         upstream->tls = replay_certificate(relay->replays[i]);
         for (size_t s = 0; s < WEIR_SIGNALS; s++)

@@ -47,6 +47,7 @@ struct snapshot_rates { // per second; what came in for the upstream, what it to
 
 struct snapshot_upstream {
     const char *name, *endpoint;
+    uint64_t export_bytes;      // max_request_size
     struct replay_stats replay; // its lanes are in `lanes`
     struct certificate_state tls;
     struct snapshot_lane lanes[WEIR_SIGNALS];

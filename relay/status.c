@@ -279,6 +279,7 @@ static json_t *upstream_part(const struct snapshot *s, const struct snapshot_ups
     put_text(object, "state", replay_state_name(replay->state));
     put_time(object, "since", replay->since_unix_ns);
     put_text(object, "encoding", replay->encoding);
+    put_u64(object, "max_request_bytes", upstream->export_bytes);
     put(object, "tls", tls_part(s, &upstream->tls, failed));
     put_text(object, "token_error", replay->token_error[0] != '\0' ? replay->token_error : NULL);
     put(object, "last_error", error_part(replay->error_unix_ns, replay->error_code, replay->error_message, failed));

@@ -266,6 +266,16 @@ static void print_evicted(const char *signal, const json_t *lane, FILE *out)
     fputc('\n', out);
 }
 
+// Where less goes in one request than may: the upstream did not take more, or not in time.
+static void print_learnt(const char *signal, const json_t *upstream, const json_t *lane, FILE *out)
+{
+    double learnt = number_at(lane, "export_max_bytes");
+    if (learnt > 0 && learnt < number_at(upstream, "max_request_bytes"))
+        fprintf(out,
+                INDENT "%s: requests of at most %s, as the upstream did not take larger ones (max_request_size %s)\n",
+                signal, BYTES(lane, "export_max_bytes"), BYTES(upstream, "max_request_bytes"));
+}
+
 static void print_lanes(const json_t *upstream, FILE *out)
 {
     const char *name;
@@ -283,6 +293,7 @@ static void print_lanes(const json_t *upstream, FILE *out)
     {
         status_clean(name, clean, sizeof(clean));
         print_evicted(clean, lane, out);
+        print_learnt(clean, upstream, lane, out);
         if (number_at(lane, "items.replayed") > 0)
             fprintf(out, INDENT "%s: %s items were added again by weir replay\n", clean, COUNT(lane, "items.replayed"));
         if (is_held(lane))

@@ -27,7 +27,7 @@ UPSTREAM = {
     "next_attempt_seconds": (int, float, None), "eta_seconds": (int, float, None),
     "backlog": {"items": int, "bytes": int, "oldest_age_seconds": (int, float, None)},
     "rates": {"in_items": (int, float), "out_items": (int, float), "in_bytes": (int, float), "out_bytes": (int, float)},
-    "lanes": dict,
+    "lanes": dict, "max_request_bytes": int,
 }
 LANE = {
     "state": str, "intervals": list, "oldest_age_seconds": (int, float, None), "export_max_bytes": int,

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an upstream's answers mean for the data: verdicts, waits, holds, dead letters, encodings, joined exports."""
 
+import subprocess
+
 import pytest
 
-from weirtest import SIGNALS, TRANSPORTS, request, scaled, wait_for
+from weirtest import BUILD, SIGNALS, TRANSPORTS, request, sanitizer_options, scaled, wait_for
 
 
 def outcomes(sink, **match):
@@ -301,6 +303,9 @@ def test_an_upstream_with_a_smaller_limit(box, transport):
     # What was too large once is not sent so large again.
     learnt = weir.upstream()["lanes"]["logs"]["export_max_bytes"]
     assert 150_000 < learnt <= 600_000
+    shown = subprocess.run([BUILD / "weir", "status", "--admin", f"http://{weir.admin}"], capture_output=True, text=True, timeout=60,
+                           env=sanitizer_options()).stdout
+    assert "logs: requests of at most" in shown and "traces: requests" not in shown, shown
     tries = sink.attempts(signal="logs")
     refused = [a for a in tries if a["outcome"] not in (0, 200)]
     assert len(refused) <= 12 + len(tries) // 32, (len(refused), len(tries))

@@ -100,6 +100,7 @@ static inline void fixture_fill(struct snapshot *s)
     struct snapshot_upstream *central = &s->upstreams[0];
     central->name = "central";
     central->endpoint = "grpc://collector:4317";
+    central->export_bytes = 4194304;
     central->replay.state = REPLAY_BACKING_OFF;
     central->replay.since_unix_ns = FIXTURE_NOW - 5000000000ull;
     central->replay.error_unix_ns = FIXTURE_NOW - 1000000000ull;

@@ -76,6 +76,19 @@ Test(status_print, retention_and_what_it_cost)
     free(text);
 }
 
+Test(status_print, a_learnt_limit_on_size)
+{
+    fixture_fill(&snap);
+    snap.upstreams[0].lanes[WEIR_TRACES].replay.export_max_bytes = 1048576;
+    snap.upstreams[0].lanes[WEIR_METRICS].replay.export_max_bytes = 4194304;
+    char *text = print_snapshot(NULL);
+    cr_expect_not_null(strstr(text, "traces: requests of at most 1.0 MiB, as the upstream did not take larger ones "
+                                    "(max_request_size 4.0 MiB)\n"),
+                       "%s", text);
+    cr_expect_null(strstr(text, "metrics: requests"), "that is what is configured");
+    free(text);
+}
+
 Test(status_print, orders_orphans_and_certificates)
 {
     fixture_fill(&snap);
