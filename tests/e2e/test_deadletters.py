@@ -105,6 +105,31 @@ def test_purge_and_what_is_not_there(box):
     verified(weir)
 
 
+def test_json_is_what_the_help_says(box):
+    """list: an object a line; show: one line; redrive and purge: an answer a line."""
+    sink, weir = refused(box, items=5)
+
+    def promised(verb):
+        text = " ".join(subprocess.run([BUILD / "weir", "deadletter", verb, "--help"], capture_output=True, text=True).stdout.split())
+        return re.search(r"--json (.*?) --", text).group(1)
+
+    assert promised("list") == "print one JSON object a line, of each dead letter"
+    listed = command(weir, "deadletter", "list", "--json").stdout.splitlines()
+    ids = [json.loads(line)["id"] for line in listed]
+    assert len(ids) == 5
+    assert promised("show") == "print it as one line"
+    one = command(weir, "deadletter", "show", "--json", ids[0]).stdout
+    assert one.count("\n") == 1 and json.loads(one)["id"] == ids[0]
+    assert promised("purge") == promised("redrive") == "print the answers, each a JSON document a line of at most 100 dead letters"
+    answers = [json.loads(line) for line in command(weir, "deadletter", "purge", "--json", *ids[:2], *["99-0.up0"] * 120).stdout.splitlines()]
+    assert [(a["purged"], len(a["not_found"])) for a in answers] == [(2, 98), (0, 22)], answers
+    answers = [json.loads(line) for line in command(weir, "deadletter", "redrive", "--json", "--all").stdout.splitlines()]
+    assert sum(a["redrive"] for a in answers) == 3, answers
+    command(weir, "deadletter", "purge", "--all")
+    wait_for(lambda: not letters(weir), 30, "none is left")
+    assert command(weir, "deadletter", "list", "--json").stdout == ""
+
+
 def test_show_of_any_text(box):
     sink = box.sink()
     sink.mode(signal="logs", status=3)
