@@ -184,7 +184,7 @@ run: $(B)/weir ## run weir here: make run UPSTREAM=http://127.0.0.1:4317 (its sp
 	$(B)/weir run --upstream $(or $(UPSTREAM),http://127.0.0.1:14317) --spool build/spool
 bench: $(B)/weir tools $(BENCHES) ## durable ingest and drain, beside the machine's own limits (minutes)
 	@WEIR_BUILD=$(B) /usr/bin/python3 tests/bench/bench.py $(BENCH_FLAGS)
-	@for b in walk json spool drain backlog; do $(B)/tests/bench/bench_$$b || exit; done
+	@for b in walk json split spool drain backlog; do $(B)/tests/bench/bench_$$b || exit; done
 
 # --- installation ---------------------------------------------------------------------------------------------------
 install: $(B)/weir ## install weir and its systemd unit below PREFIX

@@ -22,4 +22,18 @@ int otlp_split_part(enum weir_signal signal, struct weir_slice request, uint64_t
 // (of equal ones the nearest), else `wanted`.
 uint64_t otlp_split_boundary(enum weir_signal signal, struct weir_slice request, uint64_t wanted, uint64_t slack);
 
+// An index of the request's outer messages, for one that is cut many times: with it a part costs about its own bytes, and a boundary next to
+// nothing, where without it each reads the whole request. Making it is one pass like otlp_split_count. It is small: of typical requests below a
+// hundredth of their bytes, at most some thousand entries of any. The request's bytes must stay where they are until it is freed.
+// `grain`: bytes between its entries; 0: what suits the request. WEIR_E_INVALID: as otlp_split_count. WEIR_E_NOMEM.
+struct otlp_split_index;
+int otlp_split_index_new(enum weir_signal signal, struct weir_slice request, size_t grain,
+                         struct otlp_split_index **out, struct weir_err *err);
+void otlp_split_index_free(struct otlp_split_index *index); // NULL: nothing
+uint64_t otlp_split_index_items(const struct otlp_split_index *index);
+// The same bytes as otlp_split_part, and the same place as otlp_split_boundary.
+int otlp_split_index_part(const struct otlp_split_index *index, uint64_t from, uint64_t to, struct weir_buf *out,
+                          struct weir_err *err);
+uint64_t otlp_split_index_boundary(const struct otlp_split_index *index, uint64_t wanted, uint64_t slack);
+
 #endif

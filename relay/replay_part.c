@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One block, decoded, that is sent in parts: a part is a range of its items, counted in the order of its requests. Whole requests go as they
-// are (concatenated they are one, C1), those on the range's edges are cut (otlp_split).
+// are (concatenated they are one, C1), those on the range's edges are cut (otlp_split), with an index from the first time on.
 #include "relay/replay_priv.h"
 
 #include "proto/otlp_split.h"
@@ -11,6 +11,8 @@ void part_block_close(struct part_block *block)
 {
     weir_buf_free(&block->raw);
     weir_buf_free(&block->made);
+    for (uint32_t i = 0; i < block->count; i++)
+        otlp_split_index_free(block->requests[i].index);
     free(block->requests);
     *block = (struct part_block){0};
 }
@@ -24,11 +26,11 @@ static int read_table(struct part_block *block, const struct block_view *view, s
     for (uint32_t i = 0; i < view->requests; i++) {
         if (block_table_next(view, &cursor, &entry) != WEIR_OK)
             return weir_fail(err, WEIR_E_CORRUPT, "the request table ends after %u of %u requests", i, view->requests);
-        block->requests[i] = (struct part_request){offset, item};
+        block->requests[i] = (struct part_request){.offset = offset, .item = item};
         offset += entry.raw_bytes;
         item += entry.items;
     }
-    block->requests[view->requests] = (struct part_request){offset, item};
+    block->requests[view->requests] = (struct part_request){.offset = offset, .item = item};
     if (offset != block->raw.len || item != view->items)
         return weir_fail(err, WEIR_E_CORRUPT, "the requests have %llu bytes and %llu items, the block %zu and %llu",
                          (unsigned long long)offset, (unsigned long long)item, block->raw.len,
@@ -66,12 +68,34 @@ static uint64_t request_items(const struct part_block *block, uint32_t i)
     return block->requests[i + 1].item - block->requests[i].item;
 }
 
-// What does not hold the items that it was accepted with is not cut: it stays whole.
-static bool can_cut(const struct part_block *block, uint32_t i)
+// NULL: it is broken, or memory is out. Then it is read as a whole each time.
+static const struct otlp_split_index *index_of(struct part_block *block, uint32_t i)
 {
+    struct otlp_split_index **index = &block->requests[i].index;
+    if (*index == NULL && otlp_split_index_new(block->signal, request_bytes(block, i), 0, index, NULL) != WEIR_OK)
+        *index = NULL;
+    return *index;
+}
+
+// What does not hold the items that it was accepted with is not cut: it stays whole.
+static bool can_cut(struct part_block *block, uint32_t i)
+{
+    const struct otlp_split_index *index = index_of(block, i);
     uint64_t items;
+    if (index != NULL)
+        return otlp_split_index_items(index) == request_items(block, i);
     return otlp_split_count(block->signal, request_bytes(block, i), &items, NULL) == WEIR_OK &&
            items == request_items(block, i);
+}
+
+// As otlp_split_boundary, in the block's ordinals.
+static uint64_t boundary(struct part_block *block, uint32_t i, uint64_t wanted, uint64_t slack)
+{
+    const struct otlp_split_index *index = index_of(block, i);
+    uint64_t begin = block->requests[i].item;
+    if (index != NULL)
+        return begin + otlp_split_index_boundary(index, wanted - begin, slack);
+    return begin + otlp_split_boundary(block->signal, request_bytes(block, i), wanted - begin, slack);
 }
 
 // The last request that begins at or before `item`.
@@ -93,7 +117,7 @@ static uint64_t distance(uint64_t a, uint64_t b)
     return a > b ? a - b : b - a;
 }
 
-uint64_t part_cut(const struct part_block *block, uint64_t from, uint64_t to, uint64_t wanted)
+uint64_t part_cut(struct part_block *block, uint64_t from, uint64_t to, uint64_t wanted)
 {
     assert(block->open && from < wanted && wanted < to);
     uint32_t i = find_request(block, wanted);
@@ -104,7 +128,7 @@ uint64_t part_cut(const struct part_block *block, uint64_t from, uint64_t to, ui
     if (near > from && near < to && distance(near, wanted) <= slack)
         return near;
     if (can_cut(block, i))
-        return begin + otlp_split_boundary(block->signal, request_bytes(block, i), wanted - begin, slack);
+        return boundary(block, i, wanted, slack);
     if (near > from && near < to)
         return near;
     return other > from && other < to ? other : 0;
@@ -116,7 +140,9 @@ static int add_request(struct part_block *block, uint32_t i, uint64_t from, uint
     uint64_t begin = block->requests[i].item, end = block->requests[i + 1].item;
     from = from > begin ? from - begin : 0;
     to = (to < end ? to : end) - begin;
-    return otlp_split_part(block->signal, request_bytes(block, i), from, to, &block->made, err);
+    const struct otlp_split_index *index = index_of(block, i);
+    return index != NULL ? otlp_split_index_part(index, from, to, &block->made, err)
+                         : otlp_split_part(block->signal, request_bytes(block, i), from, to, &block->made, err);
 }
 
 int part_make(struct part_block *block, uint64_t from, uint64_t to, struct weir_slice *out, struct weir_err *err)

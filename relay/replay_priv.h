@@ -78,8 +78,9 @@ struct part_block {
     enum weir_signal signal;
     uint32_t count; // of requests
     struct part_request {
-        uint64_t offset, item; // in raw; ordinal of its first item in the block
-    } * requests;              // and one more, for the end
+        uint64_t offset, item;          // in raw; ordinal of its first item in the block
+        struct otlp_split_index *index; // once it was cut; NULL: not yet, or for want of memory
+    } * requests;                       // and one more, for the end
     struct weir_buf raw, made;
 };
 
@@ -397,7 +398,7 @@ int split_choose(struct replay_lane *lane, struct export *part, struct weir_slic
 int part_block_open(struct part_block *block, const struct block_view *view, struct weir_err *err);
 void part_block_close(struct part_block *block);
 // A place to cut [from, to), at `wanted` or, where that makes better parts, near it. 0: it cannot be cut.
-uint64_t part_cut(const struct part_block *block, uint64_t from, uint64_t to, uint64_t wanted);
+uint64_t part_cut(struct part_block *block, uint64_t from, uint64_t to, uint64_t wanted);
 // A request with the items [from, to), valid until the next one or the close. WEIR_E_NOMEM.
 int part_make(struct part_block *block, uint64_t from, uint64_t to, struct weir_slice *out, struct weir_err *err);
 

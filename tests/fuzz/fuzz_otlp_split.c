@@ -21,6 +21,21 @@ static void cut_unchecked(enum weir_signal signal, struct weir_slice request, ui
     weir_buf_free(&out);
 }
 
+// With an index, of several grains, the parts and the boundary are what they are without.
+static const char *compare_index(enum weir_signal signal, struct weir_slice request, uint64_t items, uint8_t where)
+{
+    uint64_t from = items > 0 ? where % items : 0;
+    const char *complaint = NULL;
+    for (size_t grain = 1; grain < request.len + 16 && complaint == NULL; grain = grain * 5 + 1) {
+        complaint = split_index_complaint(signal, request, grain, from, items, where % 7);
+        if (complaint == NULL)
+            complaint = split_index_complaint(signal, request, grain, from, from + 1, grain);
+        if (complaint == NULL && from > 0)
+            complaint = split_index_complaint(signal, request, grain, 0, from, where);
+    }
+    return complaint;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static struct arena arena;
@@ -35,8 +50,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct weir_slice request = {data + 2, len - 2};
     struct otlp_summary summary;
     struct otlp_walk_options options = {.pass_bad_utf8 = true};
-    uint64_t items;
-    if (otlp_split_count(signal, request, &items, NULL) != WEIR_OK) {
+    uint64_t items = 0;
+    int rc = otlp_split_count(signal, request, &items, NULL);
+    const char *difference = compare_index(signal, request, items, data[1]);
+    if (difference != NULL) {
+        fprintf(stderr, "fuzz_otlp_split: %s\n", difference);
+        abort();
+    }
+    if (rc != WEIR_OK) {
         if (otlp_walk(signal, request.data, request.len, &options, &summary, NULL) == WEIR_OK)
             abort();
         return 0;

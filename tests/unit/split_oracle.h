@@ -97,6 +97,36 @@ static inline bool split_look(struct arena *arena, enum weir_signal signal, cons
     return true;
 }
 
+// With an index of that grain the same is cut as without: [from, to), or what is broken is refused by both. NULL, or what differs.
+static inline const char *split_index_complaint(enum weir_signal signal, struct weir_slice request, size_t grain,
+                                                uint64_t from, uint64_t to, uint64_t slack)
+{
+    struct otlp_split_index *index = NULL;
+    struct weir_buf plain = {0}, indexed = {0};
+    const char *complaint = NULL;
+    uint64_t items;
+    int count = otlp_split_count(signal, request, &items, NULL);
+    if (otlp_split_index_new(signal, request, grain, &index, NULL) != count)
+        return "the index takes what the count does not, or the other way round";
+    if (count != WEIR_OK)
+        return NULL;
+    if (otlp_split_index_items(index) != items)
+        complaint = "the index has another count";
+    else if (from < to && to <= items) {
+        int rc = otlp_split_part(signal, request, from, to, &plain, NULL);
+        if (otlp_split_index_part(index, from, to, &indexed, NULL) != rc)
+            complaint = "one way cuts and the other does not";
+        else if (indexed.len != plain.len || (plain.len > 0 && memcmp(indexed.data, plain.data, plain.len) != 0))
+            complaint = "the part is another with an index";
+        else if (otlp_split_index_boundary(index, from, slack) != otlp_split_boundary(signal, request, from, slack))
+            complaint = "the boundary is another with an index";
+    }
+    otlp_split_index_free(index);
+    weir_buf_free(&plain);
+    weir_buf_free(&indexed);
+    return complaint;
+}
+
 // Cuts the request at `cuts` (ascending, the first 0, the last its items). NULL, or what is wrong with the parts.
 static inline const char *split_complaint(struct arena *arena, enum weir_signal signal, const uint8_t *data, size_t len,
                                           const uint64_t *cuts, size_t cut_count)

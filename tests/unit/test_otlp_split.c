@@ -75,6 +75,63 @@ Test(otlp_split, parts_hold_what_the_whole_did_by_protobuf_c_C7)
     cr_expect_gt(cut_in_two, REQUESTS / 2);
 }
 
+// --- with an index ----------------------------------------------------------------------------------------------------------
+
+// A resource, scope or metric without items here and there, and some twice: joined, cut off, and bytes that changed.
+static void distort(struct random_otlp *rnd, struct weir_buf *request)
+{
+    static const uint8_t empty[] = {0x0a, 0x00, 0x0a, 0x02, 0x12, 0x00, 0x0a, 0x04, 0x12, 0x02, 0x12, 0x00};
+    embellish(rnd, request);
+    if (rnd_below(rnd, 3) == 0)
+        cr_assert(weir_buf_append(request, empty, sizeof(empty)));
+    if (rnd_below(rnd, 3) == 0) {
+        struct weir_buf front = {0};
+        cr_assert(weir_buf_append(&front, empty, sizeof(empty)));
+        cr_assert(weir_buf_append(&front, request->data, request->len));
+        weir_buf_free(request);
+        *request = front;
+    }
+    if (rnd_below(rnd, 8) == 0 && request->len > 0)
+        request->len -= rnd_below(rnd, request->len);
+    for (uint64_t i = rnd_below(rnd, 8) == 0 ? 3 : 0; i > 0 && request->len > 0; i--)
+        request->data[rnd_below(rnd, request->len)] ^= (uint8_t)(1u << rnd_below(rnd, 8));
+}
+
+Test(otlp_split, an_index_cuts_the_same_bytes_at_the_same_places_whatever_its_grain)
+{
+    const char *seed_text = getenv("WEIR_TEST_SEED"), *rounds_text = getenv("WEIR_TEST_ROUNDS");
+    uint64_t seed = seed_text != NULL ? strtoull(seed_text, NULL, 0) : SEED;
+    int rounds = rounds_text != NULL ? atoi(rounds_text) : REQUESTS;
+    unsigned broken = 0, compared = 0;
+    for (int wild = 0; wild < 2; wild++) {
+        struct random_otlp rnd = random_otlp_new(seed + 10 + (uint64_t)wild, wild == 1);
+        for (int i = 0; i < rounds; i++) {
+            enum weir_signal signal = (enum weir_signal)(i % WEIR_SIGNALS);
+            struct weir_buf request = {0};
+            request.data = random_otlp_request(&rnd, signal, &request.len);
+            request.cap = request.len;
+            distort(&rnd, &request);
+            struct weir_slice bytes = {request.data, request.len};
+            uint64_t items = 0, cuts[CUTS_MAX] = {0};
+            broken += otlp_split_count(signal, bytes, &items, NULL) != WEIR_OK;
+            size_t count = items > 0 ? random_cuts(&rnd, items, cuts) : 2;
+            for (size_t c = 0; c + 1 < count; c++) {
+                size_t grain = (size_t)1 << rnd_below(&rnd, 12);
+                uint64_t slack = rnd_below(&rnd, 1 + items / 2);
+                const char *complaint = split_index_complaint(signal, bytes, grain, cuts[c], cuts[c + 1], slack);
+                cr_assert_null(complaint, "seed %llu, request %d (%s, %llu items), grain %zu, [%llu, %llu): %s",
+                               (unsigned long long)seed, i, weir_signal_name(signal), (unsigned long long)items, grain,
+                               (unsigned long long)cuts[c], (unsigned long long)cuts[c + 1], complaint);
+                compared++;
+            }
+            weir_buf_free(&request);
+        }
+        random_otlp_free(&rnd);
+    }
+    cr_expect_gt(broken, (unsigned)rounds / 20);
+    cr_expect_gt(compared, (unsigned)rounds);
+}
+
 // --- by hand -------------------------------------------------------------------------------------------------------------
 
 static void put_message(struct weir_buf *out, uint32_t number, struct weir_buf *content)
@@ -140,6 +197,8 @@ Test(otlp_split, a_metric_is_cut_between_points_whatever_its_oneof_went_through_
             snprintf(expected + n, sizeof(expected) - (size_t)n,
                      "],\"aggregationTemporality\":1}}],\"schemaUrl\":\"scope-url\"}],\"schemaUrl\":\"url\"}]}");
             cr_assert_eq(otlp_split_part(WEIR_METRICS, whole, from, to, &part, NULL), WEIR_OK);
+            for (size_t grain = 1; grain < 100; grain += 3)
+                cr_assert_null(split_index_complaint(WEIR_METRICS, whole, grain, from, to, 3));
             cr_assert_eq(
                 otlp_json_write(WEIR_METRICS, (struct weir_slice){part.data, part.len}, 4096, &json, &account, NULL),
                 WEIR_OK);
