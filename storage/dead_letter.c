@@ -148,13 +148,14 @@ static int put_locked(struct spool *spool, const struct spool_dead_letter *lette
 {
     struct spool_lane *lane = lane_of(spool, letter);
     struct letter_key key;
-    bool nothing = true, again = false; // nothing: of any try
+    struct letter_settling before;
+    bool nothing = true; // of any try
     uint64_t room = 0;
     letter_key_put(&key, letter->block, letter->item, letter->upstream, strlen(letter->upstream));
     int code = make_room(spool, letter_pages_bytes(value.len), err);
     if (code != WEIR_OK)
         return code;
-    if (lane != NULL && !letters_settling_add(spool, lane, letter, &again))
+    if (lane != NULL && !letters_settling_add(spool, lane, letter, &before))
         return weir_fail(err, WEIR_E_NOMEM, "dead letter: out of memory");
     for (unsigned tries = 0; tries < 2; tries++) {
         bool aborted;
@@ -169,8 +170,8 @@ static int put_locked(struct spool *spool, const struct spool_dead_letter *lette
             evict_oldest(spool, letter_pages_bytes(value.len) + SEGMENT_PAGE * SEGMENT_PAGES_SPARE) == 0)
             break;
     }
-    if (code != WEIR_OK && nothing && !again && lane != NULL)
-        letters_settling_drop(spool, lane, letter);
+    if (code != WEIR_OK && lane != NULL)
+        letters_settling_failed(spool, lane, letter, &before, nothing);
     return code == WEIR_OK || code == WEIR_E_NOMEM ? code : explain(spool, code, value.len, room, err);
 }
 

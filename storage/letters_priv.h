@@ -14,6 +14,7 @@
 struct letter_settling {
     struct spool_lane *lane;
     uint64_t block, item, items;
+    bool unsure; // putting it failed, and nobody knows whether it is there
     enum { SETTLING_WAITS, SETTLING_COUNTED, SETTLING_STALE } fate;
 };
 
@@ -104,11 +105,12 @@ void letters_unbusy(struct spool *spool, const struct letter_id *id); // under l
 // Under lanes_lock, when a settlement was entered: its letters are those put last, together `items`; what else was put there is of an
 // attempt that was given up. Returns the items of those that are.
 uint64_t letters_settled(struct spool_lane *lane, uint64_t first, uint64_t end, uint64_t items);
-// A letter is about to be put; *again: it was put before, and is not settled yet. False: no memory.
+// A letter is about to be put. *before: as which it was put before, if it is not settled yet; else its lane is NULL. False: no memory.
 bool letters_settling_add(struct spool *spool, struct spool_lane *lane, const struct spool_dead_letter *letter,
-                          bool *again);
-// It was not put. Whether it had been added.
-bool letters_settling_drop(struct spool *spool, const struct spool_lane *lane, const struct spool_dead_letter *letter);
+                          struct letter_settling *before);
+// That failed. `nothing`: the file is as it was.
+void letters_settling_failed(struct spool *spool, struct spool_lane *lane, const struct spool_dead_letter *letter,
+                             const struct letter_settling *before, bool nothing);
 // What was settled is durable as settled. Neither lock may be held.
 void letters_flush(struct spool *spool);
 // At start: forgets letters of blocks that are not settled. Under lock.

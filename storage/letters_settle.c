@@ -12,12 +12,28 @@ static bool is_of(const struct letter_settling *s, const struct spool_lane *lane
     return s->lane == lane && s->block >= first && s->block < end;
 }
 
+// Under settling_lock. The one of that key, taken out; its lane is NULL when there is none.
+static struct letter_settling settling_take(struct dead_letters *d, const struct spool_lane *lane,
+                                            const struct spool_dead_letter *letter)
+{
+    struct letter_settling taken = {0};
+    for (size_t i = d->settling_n; i > 0 && taken.lane == NULL; i--) {
+        struct letter_settling *s = &d->settling[i - 1];
+        if (s->lane != lane || s->block != letter->block || s->item != letter->item)
+            continue;
+        taken = *s;
+        d->decided_n -= s->fate != SETTLING_WAITS;
+        memmove(s, s + 1, (d->settling_n-- - i) * sizeof(*s));
+    }
+    return taken;
+}
+
 bool letters_settling_add(struct spool *spool, struct spool_lane *lane, const struct spool_dead_letter *letter,
-                          bool *again)
+                          struct letter_settling *before)
 {
     struct dead_letters *d = spool->dead_letters;
-    *again = letters_settling_drop(spool, lane, letter); // the newest is last
     pthread_mutex_lock(&d->settling_lock);
+    *before = settling_take(d, lane, letter); // the newest is last
     if (d->settling_n == d->settling_cap) {
         size_t cap = d->settling_cap > 0 ? 2 * d->settling_cap : 64;
         struct letter_settling *more = realloc(d->settling, cap * sizeof(*more));
@@ -29,26 +45,25 @@ bool letters_settling_add(struct spool *spool, struct spool_lane *lane, const st
     bool room = d->settling_n < d->settling_cap;
     if (room)
         d->settling[d->settling_n++] =
-            (struct letter_settling){lane, letter->block, letter->item, letter->items, SETTLING_WAITS};
+            (struct letter_settling){lane, letter->block, letter->item, letter->items, false, SETTLING_WAITS};
     pthread_mutex_unlock(&d->settling_lock);
     return room;
 }
 
-bool letters_settling_drop(struct spool *spool, const struct spool_lane *lane, const struct spool_dead_letter *letter)
+void letters_settling_failed(struct spool *spool, struct spool_lane *lane, const struct spool_dead_letter *letter,
+                             const struct letter_settling *before, bool nothing)
 {
     struct dead_letters *d = spool->dead_letters;
-    bool found = false;
     pthread_mutex_lock(&d->settling_lock);
-    for (size_t i = d->settling_n; i > 0 && !found; i--) {
-        struct letter_settling *s = &d->settling[i - 1];
-        if (s->lane != lane || s->block != letter->block || s->item != letter->item)
-            continue;
-        d->decided_n -= s->fate != SETTLING_WAITS;
-        memmove(s, s + 1, (d->settling_n-- - i) * sizeof(*s));
-        found = true;
+    struct letter_settling now = settling_take(d, lane, letter);
+    now.unsure = true;
+    if (nothing)
+        now = *before;
+    if (now.lane != NULL && d->settling_n < d->settling_cap) { // there is room, or the next start finds it
+        d->settling[d->settling_n++] = now;
+        d->decided_n += now.fate != SETTLING_WAITS;
     }
     pthread_mutex_unlock(&d->settling_lock);
-    return found;
 }
 
 uint64_t letters_settled(struct spool_lane *lane, uint64_t first, uint64_t end, uint64_t items)
@@ -60,7 +75,7 @@ uint64_t letters_settled(struct spool_lane *lane, uint64_t first, uint64_t end, 
         struct letter_settling *s = &d->settling[i - 1];
         if (s->fate != SETTLING_WAITS || !is_of(s, lane, first, end))
             continue;
-        bool is = s->items <= items - counted;
+        bool is = !s->unsure && s->items <= items - counted; // who put an unsure one was told that it failed
         s->fate = is ? SETTLING_COUNTED : SETTLING_STALE;
         counted += is ? s->items : 0;
         d->decided_n++;

@@ -4,6 +4,7 @@
 //   WEIR_FAULTS=all   every i; else some of them, others each time. WEIR_FAULTS=fdatasync:EIO:3:1: that one alone
 #include "faults_kit.h"
 #include "letters_kit.h"
+#include "storage/space.h"
 #include "storage/spool_priv.h"
 
 #define BLOCKS          10u
@@ -175,6 +176,68 @@ Test(letter_calls, older_ones_make_room_on_a_full_disk)
         faults_arm(FAULTS(FAULT_WRITE), ENOSPC, i / 2, i % 2 != 0);
         bury(spool, lane, 1);
         faults_disarm();
+        spool_close(spool);
+        letters_verify(dir);
+        kit_empty_directory(dir);
+    }
+    kit_remove_directory(dir);
+}
+
+// Another letter of block 1 and item 0, larger than there is room for in the whole spool: nothing of it gets anywhere.
+static void put_without_room(struct spool *spool, const char *dir)
+{
+    static uint8_t raw[MIB];
+    char path[512];
+    const struct spool_dead_letter letter = {.upstream = "a",
+                                             .signal = WEIR_TRACES,
+                                             .code = "c",
+                                             .message = "m",
+                                             .block = 1,
+                                             .items = 2,
+                                             .raw = {raw, sizeof(raw)}};
+    struct weir_err err = {0};
+    uint32_t random = 1;
+    for (size_t i = 0; i < sizeof(raw); i++)
+        raw[i] = (uint8_t)((random = random * 1664525u + 1013904223u) >> 24);
+    snprintf(path, sizeof(path), "%s/others", dir);
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    cr_assert(fd >= 0 && posix_fallocate(fd, 0, 64 * MIB) == 0);
+    space_look(spool);
+    cr_assert_eq(spool_dead_letter_put(spool, &letter, &err), WEIR_E_FULL, "%s", err.text);
+    cr_assert(close(fd) == 0 && unlink(path) == 0);
+    space_look(spool);
+}
+
+// A letter's put fails in the middle of its commit, and then its block turns out to be damaged: the block is lost, whole, and the letter is
+// not counted beside it, whether it is there or not. One that was put before, and that nothing took the place of, stays.
+Test(letter_calls, a_put_that_failed_counts_for_nothing)
+{
+    static const enum fault_call cases[] = {FAULT_WRITE, FAULT_FLUSH, FAULT_META, FAULT_CALLS};
+    char *dir = kit_any_directory();
+    for (size_t i = 0; i < WEIR_COUNT(cases); i++) {
+        struct spool *spool = kit_open(dir, 64, NULL);
+        struct spool_lane *lane = kit_lane(spool, "a", WEIR_TRACES, SPOOL_START_NOW);
+        bool before = cases[i] == FAULT_CALLS;
+        for (uint64_t block = 0; block < 3; block++)
+            cr_assert_eq(kit_append(spool, WEIR_TRACES, block, 2000), WEIR_OK);
+        bury(spool, lane, 0); // the file is there
+        cr_assert_eq(spool_sync_state(spool, NULL), WEIR_OK);
+        struct spool_lane_stats s = kit_ledger(lane), now;
+        if (before) {
+            cr_assert_eq(letters_put(spool, "a", WEIR_TRACES, 1, 0, 1), WEIR_OK);
+            put_without_room(spool, dir);
+        } else {
+            faults_arm(FAULTS(cases[i]), EIO, 0, true);
+            cr_assert_neq(letters_put(spool, "a", WEIR_TRACES, 1, 0, 2), WEIR_OK);
+            faults_disarm();
+        }
+        cr_assert_eq(spool_lane_lost(lane, 1, 2), kit_items(1));
+        now = kit_ledger(lane);
+        cr_assert_eq(now.evicted, kit_items(1));
+        cr_assert_eq(now.accepted, s.accepted + before, "case %zu", i);
+        cr_assert_eq(now.dead_lettered, s.dead_lettered + before);
+        cr_assert_eq(spool_sync_state(spool, NULL), WEIR_OK);
+        cr_assert_eq(letters_items(spool, "a", WEIR_TRACES), now.dead_lettered);
         spool_close(spool);
         letters_verify(dir);
         kit_empty_directory(dir);
