@@ -43,6 +43,18 @@ struct fault_at {
     size_t len;       // WRITE, META, READ: may be made shorter
 };
 
+// Beneath are the kernel's calls, or a sanitizer's own where it must know of them: which memory a call writes or reads, and what is mapped.
+// NOLINTBEGIN(bugprone-reserved-identifier): they are what they are called
+ssize_t __interceptor_pwrite(int fd, const void *data, size_t len, off_t offset) __attribute__((weak));
+ssize_t __interceptor_pread(int fd, void *data, size_t len, off_t offset) __attribute__((weak));
+ssize_t __interceptor_writev(int fd, const struct iovec *iov, int n) __attribute__((weak));
+void *__interceptor_mmap(void *address, size_t len, int protection, int flags, int fd, off_t offset)
+    __attribute__((weak));
+// NOLINTEND(bugprone-reserved-identifier)
+#define FAULT_BENEATH(call, number, ...)                                                                               \
+    (__interceptor_##call != NULL ? __interceptor_##call(__VA_ARGS__)                                                  \
+                                  : (__typeof__(__interceptor_##call(__VA_ARGS__)))syscall(number, __VA_ARGS__))
+
 // 0: the call is made, with at->len bytes. Else it fails with that errno. Any thread.
 static int fault_ask(struct fault_at *at);
 
@@ -76,7 +88,7 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 {
     bool through = (fcntl(fd, F_GETFL) & O_DSYNC) != 0;
     struct fault_at at = {.call = through ? FAULT_META : FAULT_WRITE, .fd = fd, .offset = offset, .len = len};
-    return fault_fails(&at) ? -1 : syscall(SYS_pwrite64, fd, data, at.len, offset);
+    return fault_fails(&at) ? -1 : FAULT_BENEATH(pwrite, SYS_pwrite64, fd, data, at.len, offset);
 }
 ssize_t pwrite64(int fd, const void *data, size_t len, off64_t offset)
 {
@@ -92,7 +104,7 @@ ssize_t writev(int fd, const struct iovec *iov, int n)
     if (fault_fails(&at))
         return -1;
     if (at.len == len)
-        return syscall(SYS_writev, fd, iov, n);
+        return FAULT_BENEATH(writev, SYS_writev, fd, iov, n);
     return syscall(SYS_write, fd, iov[0].iov_base, at.len < iov[0].iov_len ? at.len : iov[0].iov_len);
 }
 ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t offset)
@@ -110,17 +122,19 @@ ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t offset)
 ssize_t pread(int fd, void *data, size_t len, off_t offset)
 {
     struct fault_at at = {.call = FAULT_READ, .fd = fd, .offset = offset, .len = len};
-    return fault_fails(&at) ? -1 : syscall(SYS_pread64, fd, data, at.len, offset);
+    return fault_fails(&at) ? -1 : FAULT_BENEATH(pread, SYS_pread64, fd, data, at.len, offset);
 }
 ssize_t pread64(int fd, void *data, size_t len, off64_t offset)
 {
     return pread(fd, data, len, offset);
 }
-void *mmap(void *address, size_t len, int protection, int flags, int fd, off_t offset)
+// ThreadSanitizer maps memory for itself with it before it can follow what is called.
+__attribute__((no_sanitize("thread"))) void *mmap(void *address, size_t len, int protection, int flags, int fd,
+                                                  off_t offset)
 {
     if (fd >= 0 && fault_of_fd(FAULT_MAP, fd))
         return MAP_FAILED;
-    return (void *)syscall(SYS_mmap, address, len, protection, flags, fd, offset);
+    return FAULT_BENEATH(mmap, SYS_mmap, address, len, protection, flags, fd, offset);
 }
 void *mmap64(void *address, size_t len, int protection, int flags, int fd, off64_t offset)
 {

@@ -29,20 +29,32 @@ static struct {
     atomic_int flushes, metas; // seen, armed or not
 } faults;
 
+static int faults_get(const atomic_int *what)
+{
+    return atomic_load_explicit(what, memory_order_relaxed);
+}
+
+static int faults_count(atomic_int *what)
+{
+    return atomic_fetch_add_explicit(what, 1, memory_order_relaxed);
+}
+
+// Relaxed, all of it: what every thread counts in one order would hide their races from ThreadSanitizer.
 static int fault_ask(struct fault_at *at)
 {
     if (at->call == FAULT_FLUSH)
-        atomic_fetch_add(&faults.flushes, 1);
+        faults_count(&faults.flushes);
     if (at->call == FAULT_META)
-        atomic_fetch_add(&faults.metas, 1);
-    if (!atomic_load(&faults.on) || (atomic_load(&faults.kinds) & FAULTS(at->call)) == 0)
+        faults_count(&faults.metas);
+    if (!atomic_load_explicit(&faults.on, memory_order_acquire) ||
+        (atomic_load_explicit(&faults.kinds, memory_order_relaxed) & FAULTS(at->call)) == 0)
         return 0;
-    int n = atomic_fetch_add(&faults.calls, 1), fails = atomic_load(&faults.at);
-    if (n != fails && (n < fails || !atomic_load(&faults.go_on)))
+    int n = faults_count(&faults.calls), fails = faults_get(&faults.at);
+    if (n != fails && (n < fails || !atomic_load_explicit(&faults.go_on, memory_order_relaxed)))
         return 0;
-    atomic_fetch_add(&faults.failures, 1);
-    if (atomic_load(&faults.code) != FAULTS_SHORT)
-        return atomic_load(&faults.code);
+    faults_count(&faults.failures);
+    if (faults_get(&faults.code) != FAULTS_SHORT)
+        return faults_get(&faults.code);
     at->len -= at->len / 2; // never none: that is the end of a file
     return 0;
 }
@@ -62,6 +74,15 @@ static void faults_arm(unsigned kinds, int code, int at, bool go_on)
 static void faults_disarm(void)
 {
     atomic_store(&faults.on, false);
+}
+
+// Whether calls of that kind can fail in this program: under ThreadSanitizer memory cannot.
+__attribute__((unused)) static bool faults_can(enum fault_call call)
+{
+    if (call != FAULT_MEMORY || FAULT_MEMORY_FAILS)
+        return true;
+    fprintf(stderr, "malloc: left out, ThreadSanitizer has taken it over\n");
+    return false;
 }
 
 // A call of the test's thread into the spool: its memory counts.

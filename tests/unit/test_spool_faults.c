@@ -65,6 +65,8 @@ Test(spool_faults, a_delivery_is_entered_when_its_segment_can_be_read)
 // counts later, and what else is pending is not taken for passed.
 Test(spool_faults, a_delivery_is_entered_when_there_is_memory)
 {
+    if (!faults_can(FAULT_MEMORY))
+        return;
     char *dir = kit_directory();
     struct seeds seeds = {0};
     struct spool_options options = kit_options(dir, 128);
