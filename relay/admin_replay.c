@@ -6,6 +6,7 @@
 #include "relay/admin_answer.h"
 #include "relay/admin_body.h"
 #include "relay/cli_values.h"
+#include "relay/config_values.h"
 #include "relay/log.h"
 #include "relay/status.h"
 #include "storage/past.h"

@@ -6,6 +6,7 @@
 #include "relay/cli.h"
 #include "relay/cli_spool.h"
 #include "relay/cli_values.h"
+#include "relay/config_print.h"
 #include "relay/config_table.h"
 
 static int run(const struct cli *cli)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "relay/cli.h"
+#include "relay/config_print.h"
 #include "relay/header.h"
 #include "relay/version.h"
 

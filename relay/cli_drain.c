@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "relay/cli_ask.h"
+#include "relay/config_values.h"
 #include "relay/status_print.h"
 
 #define LOOK_MS    500

@@ -5,6 +5,7 @@
 
 #include "relay/config.h"
 #include "relay/config_table.h"
+#include "relay/config_values.h"
 
 #define SECOND_NS UINT64_C(1000000000)
 

@@ -176,27 +176,4 @@ int config_target_parse(const char *endpoint, enum config_protocol protocol, str
                         struct weir_err *err);
 void config_target_free(struct config_target *target);
 
-// --- numbers as people write them ----------------------------------------------------------------------------------------
-
-// "250ms", "1m30s", "3d"; "512KiB", "20MB". WEIR_E_INVALID with what is wrong.
-int config_duration_parse(const char *text, uint64_t *ms, struct weir_err *err);
-int config_size_parse(const char *text, uint64_t *bytes, struct weir_err *err);
-#define CONFIG_NUMBER_TEXT 48
-// As short as it reads back exactly: "1m30s", "10GiB", "20MB", "1000001B".
-const char *config_duration_format(uint64_t ms, char out[CONFIG_NUMBER_TEXT]);
-const char *config_size_format(uint64_t bytes, char out[CONFIG_NUMBER_TEXT]);
-const char *config_share_format(uint32_t thousandths, char out[CONFIG_NUMBER_TEXT]); // "0.25"
-
-// --- printing ----------------------------------------------------------------------------------------------------------
-
-// The effective configuration as YAML that config_load reads back to the same; values of headers that look like secrets are
-// masked, and a comment says so. False when writing failed.
-// Certificates that have expired or will soon, a line each.
-void config_files_warn(const struct config *config, const char *file, FILE *out);
-bool config_print(const struct config *config, FILE *out);
-// Every key: key<TAB>type<TAB>default<TAB>help, one a line, for scripts.
-void config_print_keys(FILE *out);
-// The same for people, as `weir help config` shows it: with bounds, choices and what --set takes.
-void config_print_help(FILE *out);
-
 #endif

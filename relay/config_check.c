@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "relay/config_table.h"
+#include "relay/config_values.h"
 #include "storage/spool.h"
 
 #define MiB (UINT64_C(1) << 20)

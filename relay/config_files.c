@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "relay/certificates.h"
+#include "relay/config_print.h"
 #include "relay/config_table.h"
 #include "relay/tokens.h"
 

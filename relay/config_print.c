@@ -3,7 +3,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "relay/config_print.h"
 #include "relay/config_table.h"
+#include "relay/config_values.h"
 #include "relay/header.h"
 #include "relay/version.h"
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "relay/config_table.h"
+#include "relay/config_values.h"
 
 struct unit {
     const char *name;

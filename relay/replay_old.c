@@ -4,6 +4,7 @@
 // worker looks at its other lanes and at the network.
 #include "relay/replay_priv.h"
 
+#include "relay/config_values.h"
 #include "relay/log.h"
 #include "relay/status.h"
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "relay/config.h"
+#include "relay/config_print.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

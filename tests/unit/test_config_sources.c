@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
+#include "relay/config_print.h"
 #include "relay/config_table.h"
 
 static const char *const *test_variables; // pairs of name and value, ended by NULL

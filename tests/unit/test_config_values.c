@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "relay/config_table.h"
+#include "relay/config_values.h"
 
 #define assert_text(actual, expected, what)                                                                            \
     cr_assert_str_eq(actual, expected, "%s: got \"%s\", expected \"%s\"", what, actual, expected)
