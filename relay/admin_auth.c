@@ -79,7 +79,7 @@ enum admin_grant admin_auth_check(struct admin_auth *auth, const struct admin_cl
         return is_loopback(claim->peer) ? ADMIN_GRANTED : ADMIN_NEVER;
     }
     tokens_look(auth->tokens);
-    *why = claim->authorization.data == NULL ? "changes need the token of admin.token_file: Authorization: Bearer TOKEN"
+    *why = claim->authorization.data == NULL ? "this needs the token of admin.token_file: Authorization: Bearer TOKEN"
                                              : "this is not the token of admin.token_file";
     return claim->authorization.data != NULL && tokens_admit(auth->tokens, claim->authorization) ? ADMIN_GRANTED
                                                                                                  : ADMIN_WHO;

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "storage/stats.h"
+
 static const char *type_text(json_type type)
 {
     switch (type) {
@@ -67,6 +69,21 @@ int admin_body_read(struct weir_slice body, bool may_be_empty, const struct admi
     return code;
 }
 
+// What the spool still keeps for an upstream that left the configuration.
+static uint64_t left_behind(const struct relay *relay, const char *name)
+{
+    struct spool_lane *orphans[SPOOL_LANES_MAX];
+    uint64_t items = 0;
+    size_t n = relay->spool != NULL ? spool_orphan_lanes(relay->spool, orphans, SPOOL_LANES_MAX) : 0;
+    for (size_t i = 0; i < n && i < SPOOL_LANES_MAX; i++) {
+        struct spool_lane_stats ledger = {0};
+        if (strcmp(spool_lane_upstream(orphans[i]), name) == 0)
+            spool_lane_stats_get(orphans[i], &ledger);
+        items += ledger.pending;
+    }
+    return items;
+}
+
 int admin_find_upstream(const struct relay *relay, const char *name, struct replay **out, struct weir_err *err)
 {
     char known[400] = "";
@@ -80,6 +97,24 @@ int admin_find_upstream(const struct relay *relay, const char *name, struct repl
         size_t len = strlen(known);
         snprintf(known + len, sizeof(known) - len, "%s%s", i > 0 ? ", " : "", upstream->name);
     }
-    return weir_fail(err, WEIR_E_NOT_FOUND, "unknown upstream '%.64s': there are %s", name,
-                     relay->replay_count > 0 ? known : "none");
+    const char *there = relay->replay_count > 0 ? known : "none";
+    uint64_t items = err != NULL ? left_behind(relay, name) : 0;
+    if (items == 0)
+        return weir_fail(err, WEIR_E_NOT_FOUND, "unknown upstream '%.64s': there are %s", name, there);
+    return weir_fail(
+        err, WEIR_E_NOT_FOUND,
+        "unknown upstream '%.64s': there are %s; the spool keeps %llu items for it: configure it again, or "
+        "weir discard %.64s",
+        name, there, (unsigned long long)items, name);
+}
+
+bool admin_takes_nothing(struct replay *replay, char out[ADMIN_WORDS_MAX])
+{
+    const char *name = replay_upstream(replay)->name;
+    struct replay_stats stats;
+    replay_stats_get(replay, &stats);
+    bool paused = stats.state == REPLAY_PAUSED;
+    snprintf(out, ADMIN_WORDS_MAX, "'%.64s' does not take data now (%s%s%.64s)", name, replay_state_name(stats.state),
+             paused ? ": weir resume " : "", paused ? name : "");
+    return stats.state >= REPLAY_PROBING;
 }

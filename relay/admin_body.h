@@ -9,6 +9,8 @@
 #include "proto/err.h"
 #include "relay/relay.h"
 
+#define ADMIN_WORDS_MAX 256
+
 struct admin_member {
     const char *name;
     json_type type; // JSON_STRING, JSON_INTEGER, JSON_ARRAY, or JSON_TRUE for a boolean
@@ -20,5 +22,8 @@ int admin_body_read(struct weir_slice body, bool may_be_empty, const struct admi
 
 // The upstream of that name in the configuration. WEIR_E_NOT_FOUND: the text names those that there are.
 int admin_find_upstream(const struct relay *relay, const char *name, struct replay **out, struct weir_err *err);
+
+// Whether it gets nothing now, in words: "'central' does not take data now (paused: weir resume central)".
+bool admin_takes_nothing(struct replay *replay, char out[ADMIN_WORDS_MAX]);
 
 #endif

@@ -55,7 +55,8 @@ int admin_client_open(struct admin_client *client, const char *token_file, const
         curl_easy_setopt(curl, CURLOPT_CAINFO, ca_file);
     if (ca_file != NULL)
         curl_easy_setopt(curl, CURLOPT_CAPATH, NULL); // that file alone
-    return token_file != NULL ? show_token(client, token_file, err) : WEIR_OK;
+    int rc = token_file != NULL ? show_token(client, token_file, err) : WEIR_OK;
+    return rc != WEIR_OK ? weir_wrap(err, "--token-file") : WEIR_OK;
 }
 
 void admin_client_close(struct admin_client *client)

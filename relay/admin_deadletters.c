@@ -234,6 +234,8 @@ int admin_deadletters_show(struct relay *relay, const char *id, struct weir_buf 
     int code = read_id(id, &wanted, &err);
     if (code == WEIR_OK)
         code = spool_letter_get(relay->spool, &wanted, &letter, &err);
+    if (code == WEIR_E_NOT_FOUND)
+        weir_fail(&err, code, "there is no dead letter %.300s: weir deadletter list has them", id);
     if (code == WEIR_OK && !begin_text(letter_info_of(letter), body))
         code = WEIR_E_NOMEM;
     if (code == WEIR_OK)
@@ -366,6 +368,20 @@ static void warn_left(void *ctx, const struct letters_lane *lane)
     json_array_append_new(c->warnings, json_string(text));
 }
 
+// Marked ones of an upstream that gets nothing now.
+static void warn_waiting(void *ctx, const struct letters_lane *lane)
+{
+    struct change *c = ctx;
+    struct replay *replay;
+    char text[400], why[ADMIN_WORDS_MAX];
+    if (lane->marked == 0 || admin_find_upstream(c->relay, lane->upstream, &replay, NULL) != WEIR_OK ||
+        !admin_takes_nothing(replay, why))
+        return;
+    snprintf(text, sizeof(text), "%llu dead letters of %s wait: %s", (unsigned long long)lane->marked,
+             weir_signal_name(lane->signal), why);
+    json_array_append_new(c->warnings, json_string(text));
+}
+
 static void wake(struct change *c)
 {
     for (size_t i = 0; i < c->relay->replay_count; i++)
@@ -406,6 +422,8 @@ static int run(struct relay *relay, enum letters_change what, struct weir_slice 
     if (code == WEIR_OK && redrive && json_is_true(json_object_get(json, "all")) &&
         json_object_get(json, "upstream") == NULL && !c.walked.more)
         spool_letters_lanes(relay->spool, warn_left, &c);
+    if (redrive && c.letters > 0 && !c.walked.more)
+        spool_letters_lanes(relay->spool, warn_waiting, &c);
     json_decref(json);
     if (code == WEIR_OK) {
         *out = json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o}", redrive ? "redrive" : "purged", (json_int_t)c.letters,

@@ -123,7 +123,9 @@ int admin_pause(struct relay *relay, const char *upstream, bool paused, struct w
     json_t *warnings = json_array();
     code = orders_pause(relay, replay, paused, &changed, &err);
     warn_not_durable(warnings, code, &err);
-    if (paused && atomic_load(&relay->orders.draining))
+    struct drain_state drain;
+    orders_drain_state(relay, &drain);
+    if (paused && drain.draining && !drain.drained)
         warn(warnings, "weir drains: it does not come to an end while data waits for '%s'", upstream);
     *out = json_pack("{s:s, s:b, s:I, s:b, s:b, s:o}", "upstream", replay_upstream(replay)->name, "paused",
                      replay_is_paused(replay), "pending_items", (json_int_t)pending_of(replay), "changed", changed,
@@ -167,7 +169,8 @@ static int find_lanes(struct relay *relay, const char *upstream, const char *sig
                          "upstream '%.64s' is configured%s: its data is given up when it is taken out of the "
                          "configuration first; `weir pause` keeps it from being sent meanwhile",
                          upstream, signal != NULL ? " for that signal" : "");
-    return weir_fail(err, WEIR_E_NOT_FOUND, "the spool has no lane of an upstream '%.64s'%s; not configured are: %s",
+    return weir_fail(err, WEIR_E_NOT_FOUND,
+                     "the spool has no lane of an upstream '%.64s'%s; of those that left the configuration it has: %s",
                      upstream, signal != NULL ? " for that signal" : "", known[0] != '\0' ? known : "none");
 }
 

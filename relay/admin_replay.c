@@ -210,7 +210,8 @@ static json_t *signals_json(const struct ask *ask, const struct spool_replay add
     return signals;
 }
 
-static json_t *warnings_json(const struct ask *ask, const struct spool_replay added[WEIR_SIGNALS])
+static json_t *warnings_json(const struct relay *relay, const struct ask *ask,
+                             const struct spool_replay added[WEIR_SIGNALS])
 {
     json_t *warnings = json_array();
     char text[TEXT_MAX], age[CONFIG_NUMBER_TEXT];
@@ -223,13 +224,13 @@ static json_t *warnings_json(const struct ask *ask, const struct spool_replay ad
                  ask->upstream, config_duration_format(ask->max_data_age_ms, age));
         json_array_append_new(warnings, json_string(text));
     }
-    struct replay_stats stats;
-    replay_stats_get(ask->replay, &stats);
-    if (stats.state >= REPLAY_PROBING) {
-        snprintf(text, sizeof(text), "'%s' does not take data now (%s): what is added waits", ask->upstream,
-                 replay_state_name(stats.state));
+    char why[ADMIN_WORDS_MAX];
+    if (admin_takes_nothing(ask->replay, why)) {
+        snprintf(text, sizeof(text), "%s: what is added waits", why);
         json_array_append_new(warnings, json_string(text));
     }
+    if (atomic_load(&relay->orders.draining))
+        json_array_append_new(warnings, json_string("weir drains: it comes to an end when this is delivered, too"));
     return warnings;
 }
 
@@ -269,6 +270,6 @@ int admin_replay(struct relay *relay, struct weir_slice body, json_t **out)
         *out = admin_error_json(err.text);
     else
         *out = json_pack("{s:s, s:b, s:o, s:o}", "upstream", ask.upstream, "dry_run", ask.dry_run, "signals",
-                         signals_json(&ask, added), "warnings", warnings_json(&ask, added));
+                         signals_json(&ask, added), "warnings", warnings_json(relay, &ask, added));
     return rc == WEIR_OK ? 200 : admin_status_of(rc);
 }

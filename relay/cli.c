@@ -64,16 +64,14 @@ static const struct command {
     {"drain", cmd_drain, DRAIN, "", "take no more data, deliver all, wait for it; exit 0 empty, 3 time ran out"},
     {"pause", cmd_pause, PAUSE, "UPSTREAM", "send an upstream nothing more; its data waits in the spool"},
     {"resume", cmd_resume, RESUME, "UPSTREAM", "let a paused upstream go on"},
-    {"discard", cmd_discard, DISCARD, "UPSTREAM",
-     "give up what an upstream that left the configuration was still to get"},
+    {"discard", cmd_discard, DISCARD, "UPSTREAM", "give up what a removed upstream was still to get"},
     {"deadletter list", cmd_deadletter_list, DEAD_LIST, "",
      "list what upstreams refused for good, without its content"},
     {"deadletter show", cmd_deadletter_show, DEAD_SHOW, "ID", "print one as OTLP/JSON, with why it was refused"},
     {"deadletter redrive", cmd_deadletter_redrive, DEAD_REDRIVE, "ID... | --all", "send dead letters again"},
     {"deadletter purge", cmd_deadletter_purge, DEAD_PURGE, "ID... | --all", "remove dead letters for good"},
     {"spool stat", cmd_spool_stat, STAT, "DIR", "sum up a spool that no process holds: backlog, sizes, damage"},
-    {"spool list", cmd_spool_list, LIST, "DIR",
-     "list a spool's files and segments, or its blocks, lanes, dead letters"},
+    {"spool list", cmd_spool_list, LIST, "DIR", "list its files and segments, or its blocks, lanes, dead letters"},
     {"spool verify", cmd_spool_verify, VERIFY, "DIR",
      "check every byte of a spool; exit 0 sound, 1 damaged, 2 no spool"},
     {"spool export", cmd_spool_export, EXPORT, "DIR",
@@ -134,12 +132,10 @@ static const struct option_row {
     {PRINT, {"keys", OPT_KEYS, NULL, 0, "print every key with type, default and help, separated by tabs, instead", 0}},
     {ASKING, {"admin", OPT_ADMIN_URL, "URL", 0, "of the running weir (http://127.0.0.1:9464)", 0}},
     {STATUS | OF_UPSTREAM, {"json", OPT_JSON, NULL, 0, "print the answer's document as it is", 0}},
-    {DRAIN,
-     {"json", OPT_JSON, NULL, 0, "print the status at the end, with --cancel the answer, as a JSON document", 0}},
+    {DRAIN, {"json", OPT_JSON, NULL, 0, "print the status at the end, or --cancel's answer, as JSON", 0}},
     {DEAD_LIST, {"json", OPT_JSON, NULL, 0, "print one JSON object a line, of each dead letter", 0}},
     {DEAD_SHOW, {"json", OPT_JSON, NULL, 0, "print it as one line", 0}},
-    {DEAD_CHANGE,
-     {"json", OPT_JSON, NULL, 0, "print the answers, each a JSON document a line of at most 100 dead letters", 0}},
+    {DEAD_CHANGE, {"json", OPT_JSON, NULL, 0, "print the answers, one JSON document a line, page by page", 0}},
     {ASKING,
      {"ca-file", OPT_CA_FILE, "FILE", 0, "PEM file of the authorities to trust when URL is https:// (the system's)",
       0}},
@@ -388,16 +384,21 @@ static bool group_help(const char *word, FILE *out)
     return true;
 }
 
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "-?") == 0;
+}
+
 // `weir spool VERB`: two words are the command. NULL: it was help (*code 0) or wrong.
 static const struct command *group_command(const struct group *group, const char *verb, int *code)
 {
     const char *names[WEIR_COUNT(commands)], *word = group->word;
     size_t n = 0;
     *code = CLI_USAGE;
-    if (verb == NULL || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0 || strcmp(verb, "-?") == 0 ||
-        strcmp(verb, "help") == 0) {
-        *code = verb == NULL ? CLI_USAGE : CLI_DONE;
-        group_help(word, verb == NULL ? stderr : stdout);
+    bool asked = verb != NULL && (is_help(verb) || strcmp(verb, "help") == 0);
+    if (verb == NULL || asked || verb[0] == '-') { // an option is no verb
+        *code = asked ? CLI_DONE : CLI_USAGE;
+        group_help(word, asked ? stdout : stderr);
         return NULL;
     }
     for (size_t i = 0; i < WEIR_COUNT(commands); i++) {
@@ -420,7 +421,7 @@ int cli_main(int argc, char **argv)
     const struct command *command = &commands[0];
     struct cli cli = {.admin_url = "http://127.0.0.1:9464"};
     char name[64];
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0 || strcmp(argv[1], "-h") == 0))
+    if (argc > 1 && is_help(argv[1]))
         return help(&cli);
     if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
         return cmd_version(&cli);

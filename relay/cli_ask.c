@@ -20,7 +20,8 @@ int cli_ask_take(const struct cli *cli, const struct admin_client *client, json_
         fprintf(stderr, "weir: %s%s\n", clean, client->http_status == 401 ? " (--token-file FILE)" : "");
         exit_code = client->http_status == 400 ? CLI_USAGE : CLI_FAILED;
     } else {
-        fprintf(stderr, "weir: %s: answered HTTP %ld; is this weir's admin port?\n", client->url, client->http_status);
+        fprintf(stderr, "weir: %s: answered HTTP %ld; is this weir's admin port? (--admin URL)\n", client->url,
+                client->http_status);
     }
     if (cli->json && json != NULL) {
         size_t len = client->body.len;

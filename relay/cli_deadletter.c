@@ -61,16 +61,36 @@ static bool add_parameter(char path[PATH_BYTES], const char *name, const char *v
     return more > 0 && (size_t)more < PATH_BYTES - len;
 }
 
+// "1 item", "1,234 items"
+static const char *count_of(double n, const char *what, char out[STATUS_WORD_LEN + 16])
+{
+    char number[STATUS_WORD_LEN];
+    status_count_format(n, number);
+    snprintf(out, STATUS_WORD_LEN + 16, "%s %s%s", number, what, n == 1 ? "" : "s");
+    return out;
+}
+
+// There is none of those that were asked for: no failure, but worth a word.
+static void say_none(const struct cli *cli)
+{
+    char name[300] = "";
+    if (cli->upstream != NULL)
+        status_clean(cli->upstream, name, sizeof(name));
+    fprintf(stderr, "weir: there are no dead letters%s%s%s%s%s\n", cli->signal != NULL ? " with " : "",
+            cli->signal != NULL ? cli->signal : "", name[0] != '\0' ? " of '" : "", name, name[0] != '\0' ? "'" : "");
+}
+
 // --- list -------------------------------------------------------------------------------------------------------------------
 
 static void print_letter(const json_t *letter)
 {
-    char id[300], signal[16], code[64], message[200], stored[40], items[STATUS_WORD_LEN], bytes[STATUS_WORD_LEN];
-    status_count_format(number_of(letter, "items"), items);
+    char id[300], signal[16], code[64], message[200], stored[40], bytes[STATUS_WORD_LEN];
+    char items[STATUS_WORD_LEN + 16], attempts[STATUS_WORD_LEN + 16];
     status_bytes_format(number_of(letter, "bytes"), bytes);
-    printf("%s  %s  %s  %s items, %s, %.0f attempts%s  %s: %s\n", text_of(letter, "id", id, sizeof(id)),
-           text_of(letter, "signal", signal, sizeof(signal)), text_of(letter, "stored", stored, sizeof(stored)), items,
-           bytes, number_of(letter, "attempts"),
+    printf("%s  %s  %s  %s, %s, %s%s  %s: %s\n", text_of(letter, "id", id, sizeof(id)),
+           text_of(letter, "signal", signal, sizeof(signal)), text_of(letter, "stored", stored, sizeof(stored)),
+           count_of(number_of(letter, "items"), "item", items), bytes,
+           count_of(number_of(letter, "attempts"), "attempt", attempts),
            json_is_true(json_object_get(letter, "redrive")) ? ", to be sent again" : "",
            text_of(letter, "code", code, sizeof(code)), text_of(letter, "message", message, sizeof(message)));
 }
@@ -93,6 +113,7 @@ static void print_page(const struct cli *cli, const json_t *answer)
 int cmd_deadletter_list(const struct cli *cli)
 {
     char after[600] = "";
+    bool none = true;
     struct cli quiet = *cli;
     quiet.json = false; // an object a letter, not one a page
     if (!check_signal(cli))
@@ -109,12 +130,15 @@ int cmd_deadletter_list(const struct cli *cli)
         if (exit_code != CLI_DONE)
             return exit_code;
         print_page(cli, answer);
+        none = none && json_array_size(json_object_get(answer, "letters")) == 0;
         const char *next = json_string_value(json_object_get(answer, "after"));
         more = next != NULL && strlen(next) < sizeof(after) && strcmp(next, after) != 0;
         if (more)
             snprintf(after, sizeof(after), "%s", next);
         json_decref(answer);
     }
+    if (none && !cli->json)
+        say_none(cli);
     return fflush(stdout) == 0 ? CLI_DONE : CLI_FAILED;
 }
 
@@ -161,7 +185,7 @@ static void say_failed(const struct cli *cli, const json_t *answer, struct done 
     {
         const char *text = json_string_value(row);
         status_clean(text != NULL ? text : "", id, sizeof(id));
-        fprintf(stderr, "weir: there is no dead letter %s\n", id);
+        fprintf(stderr, "weir: there is no dead letter %s: weir deadletter list has them\n", id);
         done->failed = true;
     }
     json_array_foreach(json_object_get(answer, "errors"), i, row)
@@ -221,6 +245,22 @@ static int change_ids(const struct cli *cli, bool purge, struct done *done)
     return exit_code;
 }
 
+static void say_done(const struct cli *cli, bool purge, const struct done *done)
+{
+    char letters[STATUS_WORD_LEN + 16], items[STATUS_WORD_LEN + 16];
+    count_of(done->letters, "dead letter", letters);
+    count_of(done->items, "item", items);
+    const char *are = done->letters == 1 ? "is" : "are";
+    if (!cli->json && done->letters > 0 && purge)
+        printf("%s (%s) %s gone\n", letters, items, are);
+    else if (!cli->json && done->letters > 0)
+        printf("%s (%s) will be sent again\n", letters, items);
+    if (done->skipped > 0)
+        fprintf(stderr, "weir: %s %s just being sent or stored, and stay%s: say it again later\n",
+                count_of(done->skipped, "dead letter", letters), done->skipped == 1 ? "is" : "are",
+                done->skipped == 1 ? "s" : "");
+}
+
 static int change(const struct cli *cli, bool purge)
 {
     const char *verb = purge ? "purge" : "redrive";
@@ -233,14 +273,10 @@ static int change(const struct cli *cli, bool purge)
         return CLI_USAGE;
     }
     int exit_code = cli->all ? change_all(cli, purge, &done) : change_ids(cli, purge, &done);
-    char letters[STATUS_WORD_LEN], items[STATUS_WORD_LEN];
-    status_count_format(done.letters, letters);
-    status_count_format(done.items, items);
-    if (!cli->json && (exit_code == CLI_DONE || done.letters > 0))
-        printf(purge ? "%s dead letters (%s items) are gone\n" : "%s dead letters (%s items) will be sent again\n",
-               letters, items);
-    if (done.skipped > 0)
-        fprintf(stderr, "weir: %.0f were just being sent or stored, and stay as they are\n", done.skipped);
+    say_done(cli, purge, &done);
+    if (exit_code == CLI_DONE && cli->all && done.letters == 0 && done.skipped == 0 && !cli->json)
+        say_none(cli);
+    done.failed = done.failed || (purge && done.skipped > 0);
     if (exit_code == CLI_DONE && (done.failed || fflush(stdout) != 0))
         exit_code = CLI_FAILED;
     return exit_code;

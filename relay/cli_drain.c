@@ -61,7 +61,9 @@ static void make_line(const json_t *status, char line[LINE_BYTES])
     size_t i;
     json_t *upstream;
     status_count_format(number_of(json_object_get(status, "drain"), "pending_items"), items);
-    size_t len = (size_t)snprintf(text, sizeof(text), "%s items are left", items);
+    bool none = number_of(json_object_get(status, "drain"), "pending_items") == 0;
+    size_t len = (size_t)snprintf(
+        text, sizeof(text), none ? "nothing is left but what is just being made durable" : "%s items are left", items);
     json_array_foreach(json_object_get(status, "upstreams"), i, upstream)
     {
         double left = number_of(json_object_get(upstream, "backlog"), "items");
@@ -138,7 +140,8 @@ static int finish(struct waiting *w, enum look found)
     };
     end_line(w);
     if (found == LOOK_WAIT)
-        fprintf(stderr, "weir: %s; %s\n", ends[found].text, w->line);
+        fprintf(stderr, "weir: %s: %s; weir drain waits again, weir drain --cancel takes it back\n", ends[found].text,
+                w->line);
     else if (found == LOOK_DRAINED && !w->cli->json)
         printf("%s\n", ends[found].text);
     else if (found != LOOK_DRAINED)
@@ -194,6 +197,7 @@ int cmd_drain(const struct cli *cli)
     if (!cli->cancel)
         return wait_for_it(cli, wait_ms);
     if (!cli->json)
-        puts(changed ? "the draining is taken back: weir takes data again" : "weir does not drain");
+        puts(changed ? "the draining is taken back: weir takes data again"
+                     : "weir does not drain: there was nothing to take back");
     return fflush(stdout) == 0 ? CLI_DONE : CLI_FAILED;
 }

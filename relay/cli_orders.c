@@ -11,7 +11,7 @@
 static int path_of(const struct cli *cli, const char *verb, char path[PATH_BYTES])
 {
     if (cli->upstream == NULL || cli->upstream[0] == '\0') {
-        fprintf(stderr, "weir: name the upstream: weir %s UPSTREAM\n", verb);
+        fprintf(stderr, "weir: name the upstream: weir %s UPSTREAM (weir status lists them)\n", verb);
         return CLI_USAGE;
     }
     if (!cli_ask_path(cli->upstream, verb, path, PATH_BYTES)) {
@@ -38,9 +38,11 @@ static int set_paused(const struct cli *cli, bool paused)
     bool changed = json_is_true(json_object_get(answer, "changed"));
     status_count_format(number_of(answer, "pending_items"), items);
     status_clean(cli->upstream, name, sizeof(name));
+    const char *now = paused ? (changed ? "is paused" : "was paused already")
+                             : (changed ? "is not paused any more" : "was not paused");
     if (!cli->json)
-        printf("%s %s %s; %s items wait for it\n", name, changed ? "is" : "was", paused ? "paused" : "not paused",
-               items);
+        printf("%s %s; %s items wait for it%s%s\n", name, now, items, paused ? "; it goes on with weir resume " : "",
+               paused ? name : "");
     cli_ask_warnings(answer);
     json_decref(answer);
     return fflush(stdout) == 0 ? CLI_DONE : CLI_FAILED;
@@ -64,6 +66,10 @@ static void print_discard(const struct cli *cli, const json_t *answer, bool done
     json_t *lane;
     char name[300];
     status_clean(cli->upstream, name, sizeof(name));
+    if (number_of(answer, "items") == 0) {
+        printf("%s is to get nothing any more: there is nothing to give up\n", name);
+        return;
+    }
     printf(done ? "given up, of what %s was still to get:\n" : "what %s is still to get, and would be given up:\n",
            name);
     json_object_foreach(json_object_get(answer, "signals"), signal, lane)

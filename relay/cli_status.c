@@ -15,8 +15,8 @@ static int fetch(const struct cli *cli, struct admin_client *client, struct weir
 {
     int code = admin_client_ask(client, cli->admin_url, "/v1/status", NULL, err);
     if (code == WEIR_OK && client->http_status != 200)
-        return weir_fail(err, WEIR_E_INVALID, "%s: answered HTTP %ld; is this weir's admin port?", client->url,
-                         client->http_status);
+        return weir_fail(err, WEIR_E_INVALID, "%s: answered HTTP %ld; is this weir's admin port? (--admin URL)",
+                         client->url, client->http_status);
     return code;
 }
 

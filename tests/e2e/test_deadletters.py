@@ -120,7 +120,7 @@ def test_json_is_what_the_help_says(box):
     assert promised("show") == "print it as one line"
     one = command(weir, "deadletter", "show", "--json", ids[0]).stdout
     assert one.count("\n") == 1 and json.loads(one)["id"] == ids[0]
-    assert promised("purge") == promised("redrive") == "print the answers, each a JSON document a line of at most 100 dead letters"
+    assert promised("purge") == promised("redrive") == "print the answers, one JSON document a line, page by page"
     answers = [json.loads(line) for line in command(weir, "deadletter", "purge", "--json", *ids[:2], *["99-0.up0"] * 120).stdout.splitlines()]
     assert [(a["purged"], len(a["not_found"])) for a in answers] == [(2, 98), (0, 22)], answers
     answers = [json.loads(line) for line in command(weir, "deadletter", "redrive", "--json", "--all").stdout.splitlines()]

@@ -81,7 +81,7 @@ Test(admin_changes, a_token_is_needed_when_there_is_one)
     cr_assert_eq(admin_start(&relay, &admin, &err), WEIR_OK, "%s", err.text);
     post("/v1/replay", "", question);
     cr_expect(has_header("\r\nwww-authenticate: Bearer\r\n"), "%s", reply.head);
-    expect_error(401, "need the token of admin.token_file");
+    expect_error(401, "needs the token of admin.token_file");
     post("/v1/replay", "Authorization: Bearer s3creT\r\n", question);
     expect_error(401, "not the token");
     post("/v1/replay", "Authorization: Bearer s3cret\r\n", question);
