@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What one weir tells the next about the data of an export, so that this can tell a repetition (origins.h has the whole argument):
 //
-//   weir-batch:   INSTANCE/SIGNAL/FIRST-LAST[/I0-I1]   the origin's spool, its blocks, and of one block that is sent in parts the items
+//   weir-batch:   INSTANCE/SIGNAL/FIRST-LAST[/I0-I1]   the origin's spool, its blocks; of a part that begins or ends within a block
+//                                                      from this item of the first one to that of the last
 //   weir-handoff: SCOPE/FROM/TO/LOW                    e.g. 8f14e45fceea167a/17/42/9 or 8f14e45fceea167a/17.100/17.200/9
 //
 // SCOPE: 16 hex digits, what block numbers are meant in (replay_handoff.c makes it). [FROM, TO): the positions that the export covers, BLOCK or

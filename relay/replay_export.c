@@ -40,6 +40,11 @@ void export_free(struct export *export)
     replay->spare = export;
 }
 
+const struct block_view *export_last_block(const struct export *export)
+{
+    return &export->views[export->view_count > 0 ? export->view_count - 1 : export->part ? 1 : 0];
+}
+
 // --- body -----------------------------------------------------------------------------------------------------------------
 
 static struct encoder *encoder_for(struct replay *replay, enum encoding encoding)
@@ -162,9 +167,9 @@ static int build_head(struct export *export, struct weir_err *err)
             headers[count++] = (struct client_header){"content-encoding", encoding_name(export->encoding)};
     }
     // The same for every attempt at the same data: a receiver can tell a repetition.
-    int n = snprintf(export->batch_id, sizeof(export->batch_id), "%s/%s/%" PRIu64 "-%" PRIu64, export->replay->instance,
-                     weir_signal_name(export->lane->signal), export->views[0].number,
-                     export->views[export->view_count > 0 ? export->view_count - 1 : 0].number);
+    int n =
+        snprintf(export->batch_id, sizeof(export->batch_id), "%s/%s/%" PRIu64 "-%" PRIu64, export->replay->instance,
+                 weir_signal_name(export->lane->signal), export->views[0].number, export_last_block(export)->number);
     if (export->letter)
         snprintf(export->batch_id + n, sizeof(export->batch_id) - (size_t)n, "/letter-%" PRIu64, export->letter_item);
     else if (export->item_to > 0)

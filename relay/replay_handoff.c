@@ -168,19 +168,17 @@ static uint64_t mix(uint64_t x)
 static struct position_span span_of(const struct export *export)
 {
     const struct replay_lane *lane = export->lane;
-    const struct block_view *first = &export->views[0];
+    const struct block_view *first = &export->views[0], *last = export_last_block(export);
     bool exact = export->part && lane->split.repeated;
     uint64_t from = export->part ? lane->split.settled : export->first;
     from = exact ? first->number : with_empty(lane, from);
-    if (export->item_to == 0) {
-        uint64_t end = export->views[export->view_count > 0 ? export->view_count - 1 : 0].number + 1;
-        return (struct position_span){{from, 0}, {end, 0}};
-    }
-    struct position_span span = {{first->number, export->item_from}, {first->number, export->item_to}};
+    if (export->item_to == 0)
+        return (struct position_span){{from, 0}, {last->number + 1, 0}};
+    struct position_span span = {{first->number, export->item_from}, {last->number, export->item_to}};
     if (span.from.item == 0)
         span.from.block = from;
-    if (span.to.item == first->items)
-        span.to = (struct position){first->number + 1, 0};
+    if (span.to.item >= last->items)
+        span.to = (struct position){last->number + 1, 0};
     return span;
 }
 

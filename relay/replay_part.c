@@ -5,8 +5,6 @@
 
 #include "proto/otlp_split.h"
 
-#define SLACK_PART 8 // a cut may lie so much of the shorter side off the wanted place, for a better boundary
-
 void part_block_close(struct part_block *block)
 {
     weir_buf_free(&block->raw);
@@ -124,7 +122,7 @@ uint64_t part_cut(struct part_block *block, uint64_t from, uint64_t to, uint64_t
     uint64_t begin = block->requests[i].item, end = block->requests[i + 1].item;
     uint64_t near = distance(begin, wanted) <= distance(end, wanted) ? begin : end;
     uint64_t other = near == begin ? end : begin;
-    uint64_t slack = (wanted - from < to - wanted ? wanted - from : to - wanted) / SLACK_PART;
+    uint64_t slack = (wanted - from < to - wanted ? wanted - from : to - wanted) / SPLIT_SLACK_PART;
     if (near > from && near < to && distance(near, wanted) <= slack)
         return near;
     if (can_cut(block, i))

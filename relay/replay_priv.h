@@ -30,6 +30,8 @@
 #define EXPORT_BLOCKS_MAX  64
 #define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + ENVELOPE_HEADERS_MAX + 8)
 #define EXPORT_BYTES_MIN   (64u * 1024) // an export that is not through in time is made smaller, down to this
+#define SPLIT_FEW          64           // items of an export, up to which its parts may begin and end within blocks
+#define SPLIT_SLACK_PART   8  // a cut may lie so much of the shorter side off the wanted place, for a better boundary
 #define SPLIT_TRIES_MAX    10 // of one item whose refusal may pass (U17), before it counts as refused for good
 #define SPLIT_ADJACENT     2  // given up side by side: then what is next to them goes by itself
 #define SPLIT_SINGLES      16 // items given up one by one, before more are given up together
@@ -45,10 +47,11 @@ struct export
     struct client_call call;
     uint64_t first, end; // block numbers taken from the lane
     enum fresh_cursor cursor;
-    bool part;                   // of lane->split, which keeps the blocks
-    uint32_t item_from, item_to; // part of a block: these of its items, [from, to); 0, 0: whole blocks
-    bool taken_over;             // it has ended, and lane->split or lane->refused has it
-    bool was_refused;            // kept for that, and not because it is too large
+    bool part; // of lane->split, which keeps the blocks
+    uint32_t item_from,
+        item_to;      // a part from this item of its first block up to before that one of its last; 0, 0: whole blocks
+    bool taken_over;  // it has ended, and lane->split or lane->refused has it
+    bool was_refused; // kept for that, and not because it is too large
     struct verdict refusal;
     struct position
         same_to;  // with a verdict that it was taken before in part: all up to there, or nothing; 0: not known
@@ -57,7 +60,7 @@ struct export
     uint64_t letter_item;
     bool lane_waits; // a RETRY is the lane's own failure: it backs off
     struct block_view views[EXPORT_BLOCKS_MAX];
-    size_t view_count;
+    size_t view_count; // 0 of a part of items: then the first two are its first and its last block, for the head
     uint64_t items, raw_bytes, wire_bytes;
     uint64_t oldest_received_ns;
     enum encoding encoding;
@@ -107,6 +110,7 @@ struct split {
     uint32_t tries;                    // in a row, of the single item under way, that came to a SPLIT which may pass
     struct part_block block;
     size_t block_index;
+    struct weir_buf joined; // a part of several blocks
     struct weir_err err;
 };
 
@@ -353,6 +357,7 @@ void handoff_judge(struct export *export, struct verdict *verdict);
 // replay_export.c -------------------------------------------------------------------------------------------------------------
 struct export *export_new(struct replay_lane *lane); // NULL: out of memory
 void export_free(struct export *export);             // releases its views, keeps the record
+const struct block_view *export_last_block(const struct export *export);
 // Sends what views hold (or, for a part, `raw`). WEIR_E_CORRUPT, WEIR_E_NOMEM: nothing was sent, the export is still the caller's.
 int export_send(struct export *export, const struct weir_slice *raw, struct weir_err *err);
 
@@ -382,6 +387,7 @@ void split_dispose(struct replay_lane *lane);
 
 // replay_halve.c ----------------------------------------------------------------------------------------------------------------
 uint64_t split_total(const struct split *split);
+uint64_t split_items(const struct split *split, uint64_t from, uint64_t to); // there is none in a block without items
 size_t split_block_of(const struct split *split, uint64_t at);
 uint64_t split_ordinal_of(const struct split *split, struct position position); // of the first item behind it
 bool split_at_block_start(const struct split *split, uint64_t at);

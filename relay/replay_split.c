@@ -18,6 +18,7 @@ static void finish(struct replay_lane *lane)
     struct split *split = &lane->split;
     struct export *whole = split->whole;
     part_block_close(&split->block);
+    weir_buf_free(&split->joined);
     *split = (struct split){0};
     export_free(whole);
 }
@@ -214,19 +215,32 @@ static bool may_still_pass(struct replay_lane *lane, uint64_t to, const struct v
     return ++split->tries < SPLIT_TRIES_MAX;
 }
 
+// [at, to) was taken; so many of what was have been rejected, which it takes its share of.
+static void deliver(struct replay_lane *lane, uint64_t to, uint64_t *rejected)
+{
+    struct split *split = &lane->split;
+    uint64_t items = split_items(split, split->at, to), share = *rejected < items ? *rejected : items;
+    *rejected -= share;
+    split->outcome.delivered += items;
+    split->outcome.rejected_by_upstream += share;
+    advance(lane, to);
+}
+
 static void taken(struct replay_lane *lane, const struct export *export, const struct verdict *verdict)
 {
     struct split *split = &lane->split;
-    uint64_t rejected = verdict->rejected_items > 0 ? (uint64_t)verdict->rejected_items : 0;
-    split->outcome.delivered += export->items;
-    split->outcome.rejected_by_upstream += rejected < export->items ? rejected : export->items;
+    uint64_t rejected = verdict->rejected_items > 0 ? (uint64_t)verdict->rejected_items : 0, to = split->to;
+    uint64_t whole_end = split_at_block_start(split, to) ? to : split->starts[split_block_of(split, to)];
     lane->refused_in_a_row = 0;
     size_limit_taken(&lane->size_limit, export->raw_bytes);
     if (split->bad_end <= split->at && split->reach <= split_total(split))
         split->reach *= SPLIT_REACH_GROWS;
     if (split->by_size) // the rest is smaller now: it may be taken as it is
-        split->bad_end = split->to;
-    advance(lane, split->to);
+        split->bad_end = to;
+    if (whole_end > split->at) // what is whole is settled, though the part ends within a block
+        deliver(lane, whole_end, &rejected);
+    if (to > whole_end)
+        deliver(lane, to, &rejected);
 }
 
 void split_part_done(struct export *export, const struct verdict *verdict)
@@ -330,6 +344,7 @@ void split_drop_gone(struct replay_lane *lane)
 void split_dispose(struct replay_lane *lane)
 {
     part_block_close(&lane->split.block);
+    weir_buf_free(&lane->split.joined);
     if (lane->split.active)
         export_free(lane->split.whole);
     lane->split = (struct split){0};

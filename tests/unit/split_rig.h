@@ -103,18 +103,19 @@ __attribute__((unused)) static void read_request(struct rig_seen *seen, struct w
     read_items(seen->signal, seen, raw);
 }
 
-// Turns a bit in the middle of the frame, with a checksum that says that it was always so.
-__attribute__((unused)) static void spoil(struct weir_buf *value)
+// Turns a bit there, with a checksum that says that it was always so.
+__attribute__((unused)) static void spoil(struct weir_buf *value, size_t place)
 {
     uint8_t *body = value->data + BLOCK_HEADER_BYTES;
     uint64_t before = format_checksum(body, value->len - BLOCK_HEADER_BYTES);
-    body[(value->len - BLOCK_HEADER_BYTES) / 2] ^= 0x10;
+    value->data[place] ^= 0x10;
     for (size_t at = 0; at + 8 <= BLOCK_HEADER_BYTES; at++)
         if (weir_get_u64(value->data + at) == before)
             weir_put_u64(value->data + at, format_checksum(body, value->len - BLOCK_HEADER_BYTES));
 }
 
-static bool spoil_next;
+static bool spoil_next;       // in the middle of the frame: it cannot be decoded
+static bool spoil_table_next; // in the request table: whole it can be sent, but not in parts
 
 __attribute__((unused)) static void append_built(struct replay_rig *rig, struct block_builder *builder)
 {
@@ -122,8 +123,10 @@ __attribute__((unused)) static void append_built(struct replay_rig *rig, struct 
     struct kit_wait wait = KIT_WAIT;
     cr_assert_eq(block_builder_seal(builder, &block, NULL), WEIR_OK);
     if (spoil_next)
-        spoil(&block->value);
-    spoil_next = false;
+        spoil(&block->value, BLOCK_HEADER_BYTES + (block->value.len - BLOCK_HEADER_BYTES) / 2);
+    if (spoil_table_next)
+        spoil(&block->value, block->value.len - 1);
+    spoil_next = spoil_table_next = false;
     kit_send(rig->spool, &wait, block);
     cr_assert_eq(kit_join(&wait), WEIR_OK);
     block_builder_free(builder);
