@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+import alerts
 import image
 import manifest_lint as lint
 
@@ -156,6 +157,18 @@ def check_image(report, wanted):
     image.remove()
 
 
+def check_alerts(report, out):
+    text = alerts.read(ROOT)
+    report.findings("weir has every metric and label value in k8s/alerts", alerts.unknown(ROOT, text))
+    report.findings("a metric that weir does not have is found", [] if alerts.unknown(ROOT, text + "weir_nonsense") else ["not found"])
+    tool = alerts.promtool(ROOT)
+    if not tool:
+        report.line("not checked", "when the alerts fire (no promtool: tests/interop/run.sh fetch)")
+        return
+    report.findings("the alerts fire when they should (promtool)", alerts.tried(tool, HERE, out, text))
+    report.findings("%d broken alerts are found (promtool)" % len(alerts.FAULTS), alerts.missed(tool, HERE, out, text))
+
+
 def main():
     build = Path(sys.argv[1]).resolve()
     out = build / "k8s"
@@ -180,6 +193,7 @@ def main():
     else:
         report.line("not checked", "configuration text and flags (%s is not built)" % weir)
     check_schema(report, docs, by("schema"), out)
+    check_alerts(report, out / "alerts")
     check_image(report, "--no-image" not in sys.argv)
     report.line("not checked", "that a cluster takes it (admission, scheduling, the CSI driver): that needs one")
     print("k8s-check: %(ok)d ok, %(FAILED)d failed, %(not checked)d not checked" % report.counts)
