@@ -68,6 +68,25 @@ static bool begin_run(struct handoff_runs *runs, uint64_t first_block, uint64_t 
     return room;
 }
 
+// A name for what a lane of before had to send must not go on for another: what was passed over then may be sent now.
+int replay_forget_lanes(struct spool *spool, const struct config_upstream *upstream, struct weir_err *err)
+{
+    struct spool_lane *lanes[SPOOL_LANES_MAX];
+    size_t n = spool_orphan_lanes(spool, lanes, SPOOL_LANES_MAX);
+    unsigned known = 0;
+    int rc = WEIR_OK;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(spool_lane_upstream(lanes[i]), upstream->name) == 0)
+            known |= 1u << spool_lane_signal(lanes[i]);
+    for (unsigned signal = 0; signal < WEIR_SIGNALS && rc == WEIR_OK; signal++) {
+        char key[SPOOL_NOTE_KEY_BYTES + 1];
+        note_key(upstream->name, (enum weir_signal)signal, key);
+        if ((known & 1u << signal) == 0)
+            rc = spool_note_remove(spool, key, false, err);
+    }
+    return rc;
+}
+
 static void tell_off(const struct replay *replay, const struct weir_err *err)
 {
     log_event(LOG_WARN, "handoff_off",

@@ -79,6 +79,8 @@ static int open_spool(struct run *run, struct weir_err *err)
 
 static void tell_orphan(void *ctx, const char *upstream, enum weir_signal signal, uint64_t pending_items)
 {
+    if (pending_items == 0)
+        return;
     log_event(LOG_WARN, "orphan_lane",
               "the spool holds data for an upstream that is not configured: it is kept until one of that name is",
               LOG_STR("upstream", upstream), LOG_STR("signal", weir_signal_name(signal)),
@@ -104,16 +106,39 @@ static void tell_upstream(struct replay *replay)
               LOG_U64("pending_items", items));
 }
 
+static bool is_configured(const struct config *config, const struct spool_lane *lane)
+{
+    for (size_t i = 0; i < config->upstream_count; i++)
+        if (strcmp(config->upstreams[i].name, spool_lane_upstream(lane)) == 0)
+            return (config->upstreams[i].signals & (1u << spool_lane_signal(lane))) != 0;
+    return false;
+}
+
+// The lanes that there are, before new ones: those may take the place of one that nobody has open.
+static int open_known_lanes(struct relay *relay, struct weir_err *err)
+{
+    struct spool_lane *known[SPOOL_LANES_MAX], *lane;
+    size_t n = spool_orphan_lanes(relay->spool, known, SPOOL_LANES_MAX);
+    int rc = WEIR_OK;
+    for (size_t i = 0; i < relay->config->upstream_count && rc == WEIR_OK; i++)
+        rc = replay_forget_lanes(relay->spool, &relay->config->upstreams[i], err);
+    for (size_t i = 0; i < n && rc == WEIR_OK; i++)
+        if (is_configured(relay->config, known[i]))
+            rc = spool_lane_open(relay->spool, spool_lane_upstream(known[i]), spool_lane_signal(known[i]),
+                                 SPOOL_START_NOW, &lane, err);
+    return rc;
+}
+
 static int make_replays(struct run *run, struct weir_err *err)
 {
     struct relay *relay = &run->relay;
-    for (size_t i = 0; i < relay->config->upstream_count; i++) {
-        int rc = replay_new(relay->spool, &relay->config->upstreams[i], relay->instance, &relay->replays[i], err);
-        if (rc != WEIR_OK)
-            return rc;
-        relay->replay_count++;
+    int rc = open_known_lanes(relay, err);
+    for (size_t i = 0; i < relay->config->upstream_count && rc == WEIR_OK; i++) {
+        rc = replay_new(relay->spool, &relay->config->upstreams[i], relay->instance, &relay->replays[i], err);
+        relay->replay_count += rc == WEIR_OK;
     }
-    int rc = orders_restore(relay, err);
+    if (rc == WEIR_OK)
+        rc = orders_restore(relay, err);
     if (rc != WEIR_OK)
         return rc;
     for (size_t i = 0; i < relay->replay_count; i++)

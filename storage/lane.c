@@ -132,16 +132,17 @@ static struct spool_lane *lane_find(struct spool *spool, const char *upstream, e
 }
 
 static int lane_open_locked(struct spool *spool, const struct lane_record *wanted, const struct start *oldest,
-                            struct spool_lane **out, struct weir_err *err)
+                            struct spool_lane **out, struct spool_lane **gone, struct weir_err *err)
 {
     struct mark now = spool_now(spool, wanted->signal);
     struct spool_lane *lane = lane_find(spool, wanted->upstream, wanted->signal);
     bool known = lane != NULL;
     if (!known) {
-        if (spool->lanes_n == STATE_LANES_MAX)
-            return weir_fail(err, WEIR_E_LIMIT,
-                             "more than %u lanes (upstreams times signals, removed ones with a backlog too)",
-                             STATE_LANES_MAX);
+        if (spool->lanes_n == STATE_LANES_MAX && (*gone = lane_forget(spool)) == NULL)
+            return weir_fail(
+                err, WEIR_E_LIMIT,
+                "more than %u lanes (upstreams times signals, removed ones with a backlog or dead letters too)",
+                STATE_LANES_MAX);
         int code = lane_load(spool, wanted, err);
         if (code != WEIR_OK)
             return code;
@@ -171,7 +172,7 @@ static int find_oldest(struct spool *spool, enum weir_signal signal, struct star
 }
 
 static int lane_open_from(struct spool *spool, const struct lane_record *wanted, bool from_oldest,
-                          struct spool_lane **out, struct weir_err *err)
+                          struct spool_lane **out, struct spool_lane **gone, struct weir_err *err)
 {
     struct start oldest = {.n = 0};
     int code = WEIR_OK;
@@ -183,7 +184,7 @@ static int lane_open_from(struct spool *spool, const struct lane_record *wanted,
     }
     if (code == WEIR_OK) {
         pthread_mutex_lock(&spool->lanes_lock);
-        code = lane_open_locked(spool, wanted, &oldest, out, err);
+        code = lane_open_locked(spool, wanted, &oldest, out, gone, err);
         pthread_mutex_unlock(&spool->lanes_lock);
     }
     pthread_mutex_unlock(&spool->retention_lock);
@@ -199,11 +200,14 @@ int spool_lane_open(struct spool *spool, const char *upstream, enum weir_signal 
         return weir_fail(err, WEIR_E_INVALID, "upstream name of %zu bytes: 1 to %u", len, STATE_UPSTREAM_BYTES);
     struct lane_record wanted = {.signal = signal};
     memcpy(wanted.upstream, upstream, len);
+    struct spool_lane *gone = NULL;
     unsigned tries = 0;
     int code;
     do { // a bad sector in any segment must not keep the relay from starting
-        code = lane_open_from(spool, &wanted, start == SPOOL_START_OLDEST || spool->state_was_lost, out, err);
+        code = lane_open_from(spool, &wanted, start == SPOOL_START_OLDEST || spool->state_was_lost, out, &gone, err);
     } while (code == WEIR_E_IO && file_read_try_again(&tries, PATIENCE * file_read_patience.tries));
+    if (gone != NULL)
+        lane_tell_forgotten(gone);
     if (code == WEIR_OK) {
         letters_lane_begin(*out);
         code = state_commit(spool, false, err);

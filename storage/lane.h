@@ -8,7 +8,10 @@
 struct spool_lane;
 
 enum spool_start { SPOOL_START_NOW, SPOOL_START_OLDEST };
-// Finds the lane of that name and signal in the state, or makes it and makes it durable. Valid until spool_close.
+// Finds the lane of that name and signal in the state, or makes it and makes it durable. Valid until spool_close. When there are
+// SPOOL_LANES_MAX, a lane that nobody has open and of which nothing is left, no block to get and no dead letter, makes room: it is told
+// (SPOOL_EVENT_FORGOTTEN), and that name is a new one then. So lanes that there are must be opened before those that are new.
+// WEIR_E_LIMIT: there is none.
 int spool_lane_open(struct spool *spool, const char *upstream, enum weir_signal signal, enum spool_start start,
                     struct spool_lane **out, struct weir_err *err);
 // Lanes in the state that nobody opened since start (an upstream left the configuration): they keep their data, but get no

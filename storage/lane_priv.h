@@ -24,6 +24,7 @@ struct spool_lane {
     uint64_t first_durable;                     // pending block, of the state that a crash goes back to
     uint64_t oldest_number, oldest_received_ns; // of the first pending block, as last looked up
     struct lane_loss untold[SPOOL_LOSSES];      // in the ledger, and no event yet; items 0: nothing
+    struct spool_lane *forgotten_next;          // of those that are no lanes any more; dirty: but in the file
 };
 
 // A settlement that waits, because a segment could not be read to know how much it is, or there would be too many intervals.
@@ -45,6 +46,11 @@ void lane_changed(struct spool_lane *lane); // under lanes_lock
 uint64_t lanes_first_needed(struct spool *spool, uint64_t from, uint64_t end);
 // The ledger as a person sees it, but for the time of the oldest block.
 void lane_record_stats(const struct lane_record *record, const struct mark *now, struct spool_lane_stats *out);
+
+// --- orphan.c
+// Under lanes_lock: takes out the lane that has made room for another, among them the one that had least. NULL: none can go.
+struct spool_lane *lane_forget(struct spool *spool);
+void lane_tell_forgotten(const struct spool_lane *lane); // no lock held
 
 // --- settle.c: what leaves a lane
 // Enters the settlements that could not be entered when they came, as far as they can now. The keeper.

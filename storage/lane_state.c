@@ -18,6 +18,28 @@ static size_t copy_changed(struct spool *spool, struct lane_record *copies, stru
     return n;
 }
 
+// The same for those that are to be removed: their records do not change any more.
+static size_t take_gone(struct spool *spool, const struct lane_record **out)
+{
+    size_t n = 0;
+    for (struct spool_lane *lane = spool->forgotten; lane != NULL; lane = lane->forgotten_next) {
+        if (!lane->dirty)
+            continue;
+        assert(n < STATE_LANES_MAX);
+        lane->dirty = false;
+        out[n++] = &lane->record;
+    }
+    return n;
+}
+
+// They are in the file still. Under lanes_lock.
+static void give_back_gone(struct spool *spool, const struct lane_record *const *gone, size_t n)
+{
+    for (struct spool_lane *lane = spool->forgotten; lane != NULL; lane = lane->forgotten_next)
+        for (size_t i = 0; i < n; i++)
+            lane->dirty = lane->dirty || gone[i] == &lane->record;
+}
+
 static void lanes_saved(struct spool *spool, const struct lane_record *copies, struct spool_lane **from, size_t n)
 {
     pthread_mutex_lock(&spool->lanes_lock);
@@ -46,7 +68,7 @@ static int state_commit_locked(struct spool *spool, bool always, struct weir_err
     if (copies == NULL)
         return weir_fail(err, WEIR_E_NOMEM, "state: out of memory");
     struct spool_lane *from[STATE_LANES_MAX];
-    const struct lane_record *list[STATE_LANES_MAX];
+    const struct lane_record *list[STATE_LANES_MAX], *gone[STATE_LANES_MAX];
     struct state_record record = {0};
     struct state_note *notes = NULL;
     pthread_mutex_lock(&spool->lanes_lock);
@@ -59,6 +81,8 @@ static int state_commit_locked(struct spool *spool, bool always, struct weir_err
     }
     record.notes = notes;
     size_t n = copy_changed(spool, copies, from);
+    record.gone = gone;
+    record.gone_n = take_gone(spool, gone);
     pthread_mutex_lock(&spool->lock);
     record.next_block = atomic_load(&spool->next_block);
     record.counts = spool->counts;
@@ -82,6 +106,7 @@ static int state_commit_locked(struct spool *spool, bool always, struct weir_err
     pthread_mutex_lock(&spool->lanes_lock);
     for (size_t i = 0; i < n; i++)
         lane_changed(from[i]);
+    give_back_gone(spool, gone, record.gone_n);
     spool->lanes_dirty = true;
     pthread_mutex_unlock(&spool->lanes_lock);
     return code;

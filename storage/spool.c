@@ -40,6 +40,10 @@ void spool_destroy(struct spool *spool)
     free(spool->segments);
     for (size_t i = 0; i < spool->lanes_n; i++)
         free(spool->lanes[i]);
+    for (struct spool_lane *lane = spool->forgotten, *next; lane != NULL; lane = next) {
+        next = lane->forgotten_next;
+        free(lane);
+    }
     notes_clear(spool);
     state_close(spool->lane_state);
     dead_letters_close(spool);

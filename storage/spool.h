@@ -44,7 +44,7 @@ struct spool_options {
     // Called by the writer thread after each commit, when new blocks can be read. Must not block. May be NULL.
     // `signals`: a bit mask of theirs.
     void (*on_commit)(void *ctx, unsigned signals);
-    // Called by the spool's threads, by the caller of spool_open before it returns, and by readers, for what a person must be told. Must not
+    // Called by the spool's threads, by the callers of spool_open and spool_lane_open before they return, and by readers, for what a person must be told. Must not
     // call the spool. Losses: once they are in the ledger and its state is durable, one event a lane and segment; those of damage that come
     // shortly one after the other in one lane are one event. A crash in between leaves the ledger's word alone. May be NULL.
     void (*on_event)(void *ctx, const struct spool_event *event);

@@ -89,6 +89,7 @@ struct spool {
     pthread_mutex_t lanes_lock;
     struct spool_lane *lanes[STATE_LANES_MAX];
     size_t lanes_n;
+    struct spool_lane *forgotten; // no more of them than lanes that were made in this run
     struct unsettled unsettled[SPOOL_UNSETTLED_MAX];
     size_t unsettled_n;
     uint64_t settlements_dropped;

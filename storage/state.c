@@ -269,6 +269,8 @@ int state_load(struct state *state, struct state_record *out, state_lane_fn each
         memcpy(out->instance, (uint8_t *)v.mv_data + 24 + SPOOL_COUNTS_BYTES, sizeof(out->instance));
         out->notes = NULL;
         out->notes_n = 0;
+        out->gone = NULL;
+        out->gone_n = 0;
         code = load_lanes(state, txn, each, ctx, err);
     }
     mdb_txn_abort(txn);
@@ -384,6 +386,14 @@ static void put_note(struct lmdb_txn *t, struct state *state, const struct state
     lmdb_put(t, state->notes, key, (struct weir_slice){record, bytes}, 0);
 }
 
+static size_t lane_key(uint8_t out[1 + STATE_UPSTREAM_BYTES], const struct lane_record *lane)
+{
+    size_t name = strlen(lane->upstream);
+    out[0] = (uint8_t)lane->signal;
+    memcpy(out + 1, lane->upstream, name);
+    return 1 + name;
+}
+
 int state_save(struct state *state, const struct state_record *record, const struct lane_record *const *lanes, size_t n,
                struct weir_err *err)
 {
@@ -397,13 +407,17 @@ int state_save(struct state *state, const struct state_record *record, const str
     lmdb_begin(&t, state->env);
     lmdb_put(&t, state->main, (struct weir_slice){(const uint8_t *)"weir", 4}, (struct weir_slice){head, sizeof(head)},
              0);
+    for (size_t i = 0; i < record->gone_n; i++) {
+        uint8_t key[1 + STATE_UPSTREAM_BYTES];
+        MDB_val k = {lane_key(key, record->gone[i]), key};
+        int rc = t.rc == 0 ? mdb_del(t.txn, state->lanes, &k, NULL) : 0;
+        t.rc = rc != 0 && rc != MDB_NOTFOUND ? rc : t.rc;
+    }
     for (size_t i = 0; i < n; i++) {
         uint8_t key[1 + STATE_UPSTREAM_BYTES], value[LANE_BYTES_MAX];
-        size_t name = strlen(lanes[i]->upstream);
-        key[0] = (uint8_t)lanes[i]->signal;
-        memcpy(key + 1, lanes[i]->upstream, name);
+        size_t key_bytes = lane_key(key, lanes[i]);
         uint32_t bytes = lane_put(value, lanes[i]);
-        lmdb_put(&t, state->lanes, (struct weir_slice){key, 1 + name}, (struct weir_slice){value, bytes}, 0);
+        lmdb_put(&t, state->lanes, (struct weir_slice){key, key_bytes}, (struct weir_slice){value, bytes}, 0);
     }
     for (size_t i = 0; i < record->notes_n; i++)
         put_note(&t, state, &record->notes[i]);

@@ -53,6 +53,9 @@ struct state_record {
     struct spool_counts counts;
     const struct state_note *notes; // to be saved with it; state_load leaves none here
     size_t notes_n;
+    const struct lane_record *const
+        *gone; // lanes to be removed with it, before those that are saved; state_load leaves none here
+    size_t gone_n;
 };
 
 void state_instance_format(const uint8_t uuid[16], char out[37]);

@@ -339,3 +339,46 @@ def test_an_upstream_is_its_name(box):
     weir.wait_drained()
     assert moved.ids("traces") == set(range(300))
     weir.check_ledger()
+
+
+def test_names_come_and_go(box):
+    """More names than there are lanes for, one configuration after the other: those of which nothing is left make room, and that is told.
+    What is still to be had by one stays, and so does the ledger of one that is configured in both."""
+    sink = box.sink()
+    away = "grpc://127.0.0.1:1"
+
+    def named(prefix, n):
+        return [{"name": f"{prefix}{i}", "endpoint": sink.url("grpc"), "start": "oldest"} for i in range(n)]
+
+    weir = box.weir(sink.url("grpc"))
+    weir.terminate()
+    first = named("a", 31) + [{"name": "away", "endpoint": away}]
+    weir.config["upstreams"] = first
+    weir.start()
+    send(box, weir, items=100, signals=["traces"])
+    wait_for(lambda: all(pending(weir, f"a{i}") == 0 for i in range(31)), 60, "all but one have it")
+    weir.terminate()
+    weir.config["upstreams"] = named("b", 31) + first[:1]  # known names are found first
+    offset = len(weir.process.log())
+    weir.start()
+
+    def gone():
+        return [(e["upstream"], e["signal"]) for e in weir.events(offset) if e["event"] == "lane_forgotten"]
+
+    wait_for(lambda: len(gone()) >= (1 + 32 + 31) * 4 - 192, 20, "they are told")
+    assert len(gone()) == len(set(gone())) == (1 + 32 + 31) * 4 - 192, gone()
+    assert ("away", "traces") not in gone() and "a0" not in [name for name, _ in gone()]
+    assert orphans(weir)["away", "traces"]["pending"] == 100
+    assert lanes(weir, "a0")["traces"]["delivered"] == 100, "it found its own"
+    weir.check_ledger()
+    # One that was forgotten and comes back names what it sends anew; of one that was not, what it sent first keeps its name.
+    back = gone()
+    weir.terminate()
+    weir.config["upstreams"] = first
+    weir.start()
+    weir.terminate()
+    stat = subprocess.run([BUILD / "weir", "spool", "stat", weir.config["spool"]["directory"], "--json"], capture_output=True, check=True)
+    runs = {note["key"]: note["bytes"] // 16 for note in json.loads(stat.stdout)["notes"]}
+    for up in first[:31]:
+        for number, name in enumerate(("traces", "metrics", "logs", "profiles")):
+            assert runs[f".handoff/{number}/{up['name']}"] == (1 if (up["name"], name) in back else 2), (up, name, runs)

@@ -8,7 +8,7 @@
 
 static const struct letter_filter letters_all = {.signal = -1};
 
-static struct letter_id letters_id(uint64_t block, uint64_t item, const char *upstream)
+__attribute__((unused)) static struct letter_id letters_id(uint64_t block, uint64_t item, const char *upstream)
 {
     struct letter_id id = {.block = block, .item = item};
     snprintf(id.upstream, sizeof(id.upstream), "%s", upstream);
