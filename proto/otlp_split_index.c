@@ -16,7 +16,7 @@ static bool grow(void **array, size_t *cap, size_t count, size_t size)
     if (count < *cap)
         return true;
     size_t more = *cap > 0 ? *cap * 2 : 16;
-    void *grown = reallocarray(*array, more, size);
+    void *grown = realloc(*array, more * size);
     if (grown == NULL)
         return false;
     *array = grown;
