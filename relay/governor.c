@@ -12,7 +12,7 @@
 
 #define SETTLED      5                // answers after an outage, before which no rate is known
 #define REFUSALS_MAX 5                // in a row: an outage
-#define DEAF_MORE    3                // times as many where they come by chance
+#define DEAF_MORE    4                // times as many where they come by chance
 #define CATCH_UP_NS  (20 * NS_PER_MS) // a late start may be made up for by so much: timers are coarse
 
 void governor_init(struct governor *governor, const struct governor_policy *policy, uint64_t now_ns, double random)
@@ -32,6 +32,7 @@ void governor_moved(struct governor *governor)
     governor->sizes_seen = 0;
     governor->latency_ns = 0;
     governor->rate_refused = 0;
+    governor_doubt_forget(governor);
     governor->refused_part = 0;
     governor->next_ns = 0;
     governor->above_ns = 0;
@@ -173,7 +174,7 @@ static void come_up(struct governor *governor, uint64_t now_ns)
     }
     governor->down = governor->keep_window = false;
     governor->next_ns = now_ns + (uint64_t)(governor->latency_ns * governor->random);
-    governor->start_count = 0; // the wait was no low rate
+    governor_rate_flows(governor, now_ns);
     governor->refusals = 0;
     if (governor->all_refused) // however little was sent: that was no rate, and all may go on as before
         governor->rate_refused = governor->doubt.rate_before;
@@ -228,13 +229,13 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
     if (!older) {
         governor->refusals++;
         if (governor->down || !governor->heard ||
-            governor->refusals >= REFUSALS_MAX * (governor_is_deaf(governor, now_ns) ? DEAF_MORE : 1)) {
+            governor->refusals >= REFUSALS_MAX * (governor_is_deaf(governor) ? DEAF_MORE : 1)) {
             governor->all_refused = governor->down || !governor->heard; // even a probe, even the first
             fail(governor, now_ns, end, random);
             return;
         }
         bool queued = governor->latency_ns > QUEUED * governor->least_ns + QUEUED_NS;
-        if (governor_doubts(governor, now_ns, end->retry_after_ms > 0) && !queued)
+        if (governor_doubts(governor, now_ns, end->retry_after_ms == 0 && !queued))
             return;
         bool much = governor->slow_start || governor->refusals > 1;
         // While latency tells how much it takes the window follows that; and slow start has to find the end of the window first, where the
@@ -245,7 +246,8 @@ static void throttled(struct governor *governor, uint64_t now_ns, const struct g
             governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - QUEUED_LESS));
         } else {
             governor_rate_was_refused(governor, now_ns, end);
-            governor_set_window(governor, governor->window_bytes * (much ? 0.5 : 1 - GOVERNOR_REFUSED_LESS));
+            double window = governor->window_bytes * (much ? 0.5 : 1 - GOVERNOR_REFUSED_LESS);
+            governor_set_window(governor, larger(window, smaller(governor->window_bytes, governor_unit(governor))));
         }
         governor->slow_start = false;
         governor->shrunk_ns = now_ns;
@@ -278,7 +280,7 @@ static void answered(struct governor *governor, uint64_t now_ns, const struct go
     }
     if (started_ns >= governor->shrunk_ns) {
         governor->refusals = 0;
-        governor_rate_was_taken(governor, now_ns);
+        governor_rate_was_taken(governor, now_ns, started_ns);
     }
     if (now_ns - governor->up_ns > GOVERNOR_STEADY_MS * NS_PER_MS)
         backoff_reset(&governor->backoff);
@@ -317,6 +319,7 @@ void governor_ended(struct governor *governor, uint64_t now_ns, const struct gov
     case GOVERNOR_LOST:
         if (!backoff_is_older(&governor->backoff, now_ns - end->latency_ns)) // else the same failure
             fail(governor, now_ns, end, random);
+        governor_doubt_forget(governor);
         break;
     }
     governor_dropped(governor, end->bytes);

@@ -9,7 +9,8 @@
 //    queue than large ones, and so come to be as large.
 //  - the *rate*, exports a second, known only where the upstream refused (429, RESOURCE_EXHAUSTED, UNAVAILABLE) without a queue before: a
 //    little below what it was then, back to it, a long while there, then gently and ever faster above (the cubic curve of TCP CUBIC), until
-//    it is forgotten. (governor_doubt.c: not all refusals have to do with the rate.)
+//    it is forgotten. By the first refusals it is not known well: it is searched for by ever smaller steps. (governor_doubt.c: not all
+//    refusals have to do with the rate.)
 //  - rate_limit, the user's own: a token bucket.
 // Traffic that needs less than the window neither grows nor shrinks it, and is not delayed by it.
 //
@@ -58,16 +59,20 @@ struct governor_size {
 
 // Whether refusals have to do with the rate.
 struct governor_doubt {
-    uint32_t answers;    // since the last refusal
-    double rate_before;  // before the latest refusals that lie close together
-    uint64_t began_ns;   // since when early refusals let the rate fall; 0: they do not
-    double rate;         // early in that; 0: not yet known
-    double taken_per_ns; // then: exports
-    uint64_t fallen_ns;  // since when the rate is a part of that; 0: not yet
-    uint32_t taken;      // exports, since it began, or has fallen
-    uint32_t refusals;   // since it has fallen
-    uint64_t deaf_until_ns;
-    double deaf_ms;
+    uint32_t answers;            // since the last refusal
+    double rate_before;          // before the latest refusals that lie close together
+    uint64_t second_ns;          // when the present second began
+    uint32_t taken;              // exports, in it
+    double peak;                 // and at most in a second, of late
+    uint32_t low_taken;          // while but a part of that was sent
+    uint32_t low_refusals;       // and refused then
+    uint32_t trial;              // exports left of it; 0: there is none
+    double rate_low, window_low; // before it
+    double chance;               // this part is refused by chance; 0: that is not so
+    double least;                // and it is this part at least
+    double part;                 // of the latest exports that was refused, smoothed
+    uint64_t until_ns;           // so long that counts
+    uint64_t deaf_ms;            // so long it counted the last time
 };
 
 // Read what you like; only the functions below change it.
@@ -98,17 +103,23 @@ struct governor {
     double above_excess;         // the least of them, as a multiple of the least known
     double latency_ns, least_ns; // smoothed; and so the least known
 
-    double rate_refused; // exports a second at which it refused; 0: not known
-    bool all_refused;    // the row of refusals went on with a probe
-    double rate_fell;    // from here, in a row of refusals, and is not half of it again; 0: it did not
-    uint64_t refused_ns; // when
-    double climb_ns;     // from then until that rate is reached again
-    uint32_t refusals;   // in a row
-    uint64_t pause_ms;   // the last one made in that row
-    uint32_t up_answers; // since it came up, as far as that matters
-    uint32_t answers;    // since the last refusal
-    double refused_part; // of the latest exports, smoothed: 0 ... 1
-    double mean_bytes;   // of an export, smoothed
+    double rate_refused;      // exports a second at which it refused; 0: not known
+    uint64_t refused_ns;      // when
+    double climb_ns;          // from then until that rate is reached again
+    bool all_refused;         // the row of refusals went on with a probe
+    double rate_fell;         // from here, in a row of refusals, and is not half of it again; 0: it did not
+    double search;            // the rate is searched for: up by this factor, step by step; 0: it is not
+    uint32_t search_refusals; // since that began
+    uint32_t steps;           // without a refusal
+    uint32_t step_answers;    // since the last one
+    uint64_t step_ns;         // when that was
+    uint64_t flows_ns;        // since the last pause
+    uint32_t refusals;        // in a row
+    uint64_t pause_ms;        // the last one made in that row
+    uint32_t up_answers;      // since it came up, as far as that matters
+    uint32_t answers;         // since the last refusal
+    double refused_part;      // of the latest exports, smoothed: 0 ... 1
+    double mean_bytes;        // of an export, smoothed
     uint64_t starts_ns[GOVERNOR_RECENT];
     uint32_t start_count;
 

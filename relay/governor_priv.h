@@ -31,21 +31,33 @@ void governor_set_window(struct governor *governor, double bytes);
 // What an export that was delivered tells of the upstream's load.
 void governor_learn_latency(struct governor *governor, uint64_t now_ns, const struct governor_end *end);
 
-// Exports a second that may be started; 0: no limit is known. (governor_rate.c)
+// --- governor_rate.c ----------------------------------------------------------------------------------------------------------------
+
+// Exports a second that may be started; 0: no limit is known.
 double governor_known_rate(const struct governor *governor, uint64_t now_ns);
+// It was refused for what seems to be the rate.
 void governor_rate_was_refused(struct governor *governor, uint64_t now_ns, const struct governor_end *end);
-void governor_rate_was_taken(struct governor *governor, uint64_t now_ns);
-// Where it has been climbed past: there was no limit.
+// What was started then was taken.
+void governor_rate_was_taken(struct governor *governor, uint64_t now_ns, uint64_t started_ns);
+// It goes on from this one, and up by search or by and by.
+void governor_rate_set(struct governor *governor, uint64_t now_ns, double rate, bool search);
+// Something flows again: the pause was no low rate.
+void governor_rate_flows(struct governor *governor, uint64_t now_ns);
+// Where it has been climbed past there was no limit.
 void governor_rate_forget(struct governor *governor, uint64_t now_ns);
 
+// --- governor_doubt.c ---------------------------------------------------------------------------------------------------------------
+
 // Refusals have been found to come by chance.
-static inline bool governor_is_deaf(const struct governor *governor, uint64_t now_ns)
+static inline bool governor_is_deaf(const struct governor *governor)
 {
-    return now_ns < governor->doubt.deaf_until_ns;
+    return governor->doubt.chance > 0;
 }
-// An export was judged. (governor_doubt.c)
+// An export was judged.
 void governor_doubt_answered(struct governor *governor, uint64_t now_ns);
-// It was refused for now, `delayed`: the server said for how long. True: that says nothing of how much may be sent. (governor_doubt.c)
-bool governor_doubts(struct governor *governor, uint64_t now_ns, bool delayed);
+// It was refused for now, `clear`: with no sign of load, and no delay of the server's own. True: that says nothing of how much may be sent.
+bool governor_doubts(struct governor *governor, uint64_t now_ns, bool clear);
+// It was away, or is another: what was taken before says nothing.
+void governor_doubt_forget(struct governor *governor);
 
 #endif

@@ -58,7 +58,7 @@ def test_first_delivery_after_an_outage(box, away):
 
 @pytest.mark.parametrize("rate", [100] if WINDOW < 30 else [5, 20, 100, 400])
 def test_an_upstream_that_takes_so_many_a_second_is_used_and_rarely_refuses(box, rate):
-    warm_up = 20 if rate >= 20 else 150  # the fewer there are, the longer it takes to find out how many
+    warm_up = 25
     sink = box.sink()
     sink.listen(False)
     weir = box.weir({"name": "up0", "endpoint": sink.url("grpc"), **DEFAULTS, **SMALL})

@@ -30,23 +30,85 @@ Test(governor, nine_tenths_of_what_is_accepted_are_used_and_few_refused)
         assert_steady(capacities[i], 1000, 4 * MS);
 }
 
-// Behind an outage, with next to no latency, a window far below one export holds nothing up: the rate has to.
-Test(governor, a_near_upstream_that_takes_few_is_not_flooded_after_an_outage)
+// Exports of 8 KiB, 32 KiB in flight, after an outage.
+static struct rig rig_make_small(uint64_t seed, uint64_t capacity, uint64_t latency_ns)
 {
     struct rig rig = rig_make(upstream_limited);
+    rig.random += seed * 0x9E3779B97F4A7C15u;
     rig.governor.policy.export_bytes = rig.export_bytes = 8 * KIB;
-    rig.governor.policy.max_in_flight_bytes = 64 * KIB;
-    rig.governor.window_bytes = 8 * KIB;
-    rig.governor.mean_bytes = 8. * KIB;
-    rig.capacity = 5;
-    rig.latency_ns = 300000;
+    rig.governor.policy.max_in_flight_bytes = 32 * KIB;
+    rig.governor.threshold_bytes = 32. * KIB;
+    rig.governor.window_bytes = rig.governor.mean_bytes = 8. * KIB;
+    rig.capacity = capacity;
+    rig.latency_ns = latency_ns;
     rig.down = true;
     rig_run(&rig, START + 10 * S);
     rig.down = false;
-    rig_run(&rig, START + 70 * S);
-    rig_clear(&rig);
-    rig_run(&rig, START + 370 * S);
-    cr_assert(rig.delivered >= 1350 && rig.throttled <= 75, "%lu of 1500, %lu refused", rig.delivered, rig.throttled);
+    return rig;
+}
+
+// Also where a window far below one export holds nothing up, since there is next to no latency: the rate has to.
+Test(governor, half_a_minute_after_an_outage_the_rate_is_found)
+{
+    static const uint64_t capacities[] = {5, 10, 20, 50, 100, 400}, latencies_us[] = {300, 4000, 60000};
+    for (uint64_t i = 0; i < WEIR_COUNT(capacities) * WEIR_COUNT(latencies_us) * 10; i++) {
+        uint64_t seed = i % 10, capacity = capacities[i / 10 % WEIR_COUNT(capacities)];
+        uint64_t latency_us = latencies_us[i / 10 / WEIR_COUNT(capacities)];
+        if (capacity * latency_us > 4 * 900000) // it cannot be used with four in flight
+            continue;
+        struct rig rig = rig_make_small(seed, capacity, latency_us * 1000);
+        rig_run(&rig, START + 40 * S);
+        rig_clear(&rig);
+        rig_run(&rig, START + 100 * S);
+        double used = (double)rig.delivered / (double)(capacity * 60);
+        double refused = (double)rig.throttled / (double)rig.starts;
+        cr_assert(used >= 0.9 && refused <= 0.05, "%lu/s, %lu us, seed %lu: %.3f used, %.3f refused", capacity,
+                  latency_us, seed, used, refused);
+    }
+}
+
+// Refuses the export whose number `capacity` is; takes all others.
+static void upstream_refuses_one(struct rig *rig, struct governor_end *end)
+{
+    rig->tokens += 1;
+    if ((uint64_t)rig->tokens == rig->capacity)
+        end->outcome = GOVERNOR_THROTTLED;
+}
+
+Test(governor, one_refusal_among_the_first_exports_teaches_no_rate)
+{
+    static const uint64_t sizes[] = {8 * KIB, 4 * MIB};
+    for (uint64_t i = 0; i < 40; i++) {
+        struct rig rig = rig_make(upstream_refuses_one);
+        rig.random += i * 0x9E3779B97F4A7C15u;
+        rig.capacity = i % 4 + 1;
+        rig.export_bytes = sizes[i / 4 % 2];
+        rig_run(&rig, START + 5 * S);
+        cr_assert_eq(rig.throttled, 1);
+        rig_clear(&rig);
+        rig_run(&rig, START + 6 * S);
+        cr_assert_geq(rig.delivered, 990, "number %lu of %lu KiB refused: %lu of 1000 in a second", rig.capacity,
+                      rig.export_bytes / KIB, rig.delivered);
+    }
+}
+
+// A limit that comes down to a tenth looks like chance, for a moment: refusals far below what was taken before.
+Test(governor, a_limit_that_comes_down_is_no_chance)
+{
+    static const uint64_t capacities[][2] = {{400, 40}, {400, 5}, {50, 10}, {20, 4}};
+    for (uint64_t i = 0; i < WEIR_COUNT(capacities) * 5; i++) {
+        uint64_t before = capacities[i / 5][0], capacity = capacities[i / 5][1];
+        struct rig rig = rig_make_small(i % 5, before, 4 * MS);
+        rig_run(&rig, START + 60 * S);
+        rig.capacity = capacity;
+        rig_run(&rig, START + 100 * S);
+        rig_clear(&rig);
+        rig_run(&rig, START + 160 * S);
+        double used = (double)rig.delivered / (double)(capacity * 60);
+        double refused = (double)rig.throttled / (double)rig.starts;
+        cr_assert(used >= 0.9 && refused <= 0.05, "%lu/s, then %lu, seed %lu: %.3f used, %.3f refused", before,
+                  capacity, i % 5, used, refused);
+    }
 }
 
 // One of five replicas refuses everything: the other four are not left idle for it, however slowly it were asked.
@@ -61,6 +123,26 @@ Test(governor, refusals_that_have_nothing_to_do_with_the_rate_do_not_slow_it_dow
         rig_run(&rig, START + 660 * S);
         cr_assert_geq(rig.delivered, 600 * 300, "one of %lu: %.1f exports a second", one_of[i],
                       (double)rig.delivered / 600);
+    }
+}
+
+// One of three replicas begins to refuse everything: what the others take goes on.
+Test(governor, one_in_three_refused_leaves_most_of_what_is_taken)
+{
+    static const uint64_t latencies_us[] = {300, 4000, 60000};
+    for (size_t i = 0; i < WEIR_COUNT(latencies_us); i++) {
+        double most = 4 / ((double)latencies_us[i] / 1e6) * 2 / 3, delivered = 0;
+        for (uint64_t seed = 0; seed < 5; seed++) {
+            struct rig rig = rig_make_small(seed, 3, latencies_us[i] * 1000);
+            rig.upstream = upstream_fast;
+            rig_run(&rig, START + 40 * S);
+            rig.upstream = upstream_flaky;
+            rig_run(&rig, START + 70 * S);
+            rig_clear(&rig);
+            rig_run(&rig, START + 100 * S);
+            delivered += (double)rig.delivered / 30 / 5;
+        }
+        cr_assert_geq(delivered, most / 2, "%lu us: %.1f a second of %.1f", latencies_us[i], delivered, most);
     }
 }
 
