@@ -78,6 +78,33 @@ def test_an_upstream_that_takes_so_many_a_second_is_used_and_rarely_refuses(box,
     assert used >= 0.9 and part <= 0.05
 
 
+@pytest.mark.parametrize("signals", [["traces"], ["traces", "logs"]])
+def test_one_in_three_refused_at_random_is_no_limit(box, signals):
+    """As behind a balancer one of whose three replicas refuses everything. Refusals cost the sink nothing: it could take 250 a second."""
+    sink = box.sink()
+    sink.listen(False)
+    weir = box.weir({"name": "up0", "endpoint": sink.url("grpc"), **DEFAULTS, **SMALL})
+    for signal in signals:
+        box.gen(weir, signal=signal, items=60000 // len(signals), items_per_request=10, payload_bytes=7000)
+    sink.mode(service_ms=4, slots=1)
+    sink.listen(True)
+
+    def counts():
+        stats = [sink.stats(signal) for signal in signals]
+        return [sum(each[key] for each in stats) for key in ("requests", "refused_requests")]
+
+    wait_for(lambda: counts()[0] > 500, 60, "it delivers")
+    sink.mode(one_in=3, service_ms=4, slots=1)
+    before, began = counts(), time.monotonic()
+    wait_for(lambda: counts()[0] - before[0] >= 2000, 60, "2000 more")
+    seconds = time.monotonic() - began
+    taken, refused = (after - first for after, first in zip(counts(), before))
+    box.note(f"one in three refused of {' and '.join(signals)}: {taken / seconds:.0f} a second taken, {100 * refused / (taken + refused):.0f} % refused; "
+             f"flow {weir.upstream()['flow']}")
+    assert weir.upstream()["backlog"]["items"] > 0, "there was more to send all the time"
+    assert taken / seconds >= 250 / 3  # half of what it takes then
+
+
 def send_durations(weir):
     """(sum of seconds, count) of exports of traces."""
     _, _, body = weir.get("/metrics")

@@ -23,7 +23,8 @@ static const char usage[] =
     "  POST /mode             e.g. signal=traces&status=14&retry_delay_ms=500&count=3; keys: transport signal ok "
     "status\n"
     "                         retry_delay_ms hang goaway cut delay_ms refuse partial limit_bytes poison_id count\n"
-    "                         rate burst (requests a second, those beyond get `status`) service_ms slots (a queue)\n"
+    "                         rate burst (requests a second, those beyond get `status`) one_in (so many, at random)\n"
+    "                         service_ms slots (a queue)\n"
     "  POST /listen           on=0 closes the OTLP ports and all connections, on=1 opens the same ports again\n"
     "  POST /reset            forgets counts and modes\n";
 

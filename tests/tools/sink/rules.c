@@ -139,6 +139,12 @@ static bool set_burst(struct rule *rule, const char *value)
     return set_number(value, 1000000, &rule->burst);
 }
 
+static bool set_one_in(struct rule *rule, const char *value)
+{
+    rule->random = 88172645463325252u;
+    return set_number(value, 1000000, &rule->one_in);
+}
+
 static bool set_service(struct rule *rule, const char *value)
 {
     uint64_t n;
@@ -175,6 +181,7 @@ static const struct {
     {"count", set_count},
     {"rate", set_rate},
     {"burst", set_burst},
+    {"one_in", set_one_in},
     {"service_ms", set_service},
     {"slots", set_slots},
 };
@@ -241,6 +248,15 @@ static bool within_rate(struct rule *rule, uint64_t now_ns)
     return true;
 }
 
+// Whether it is this one of `one_in` requests.
+static bool is_that_one(struct rule *rule)
+{
+    rule->random ^= rule->random << 13;
+    rule->random ^= rule->random >> 7;
+    rule->random ^= rule->random << 17;
+    return rule->random % rule->one_in == 0;
+}
+
 // In how many ms the first worker that is free for it is done with it.
 static uint32_t stand_in_line(struct rule *rule, uint64_t now_ns)
 {
@@ -260,7 +276,8 @@ struct rule rules_take(struct rules *rules, enum exchange_transport transport, e
             continue;
         struct rule taken = *rule;
         bool over = rule->rate > 0 && !within_rate(rule, now_ns);
-        if (rule->rate > 0)
+        over = over || (rule->one_in > 0 && is_that_one(rule));
+        if (rule->rate > 0 || rule->one_in > 0)
             taken.action = over ? RULE_STATUS : RULE_OK;
         if (over && taken.status == 0)
             taken.status = GRPC_UNAVAILABLE;

@@ -34,6 +34,8 @@ struct rule {
     // A limiter: so many requests a second are taken, `burst` at once; those beyond get `status` (14 without one). 0: no limit.
     uint64_t rate, burst;
     uint64_t paid_until_ns; // up to when the requests that were taken have used the rate up
+    // One of so many requests gets `status` (14 without one), at random, whatever their rate. 0: none.
+    uint64_t one_in, random;
     // A server of `slots` workers, each busy with one request for service_ms; those that find all of them busy wait in line.
     uint32_t service_ms, slots;
     uint64_t busy_until_ns[RULE_SLOTS];
@@ -51,7 +53,7 @@ static inline uint32_t rule_cell(enum exchange_transport transport, enum weir_si
 
 // Adds the rule that a form describes, e.g. "transport=grpc&signal=traces&status=14&retry_delay_ms=500&count=3"; "ok=1" ends
 // misbehaviour. Keys: transport (grpc, http), signal, ok, status, retry_delay_ms, hang, goaway, cut, delay_ms, refuse (zstd,gzip), partial,
-// limit_bytes, poison_id, count, rate, burst, service_ms, slots. WEIR_E_INVALID names the wrong part.
+// limit_bytes, poison_id, count, rate, burst, one_in, service_ms, slots. WEIR_E_INVALID names the wrong part.
 int rules_add(struct rules *rules, struct weir_slice form, struct weir_err *err);
 // The rule for one request that came at `now_ns`, copied, one use counted; what its limiter and its workers make of the request is in action and
 // delay_ms. Without one: RULE_OK.
