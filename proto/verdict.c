@@ -189,11 +189,11 @@ static void judge_proxy(const struct verdict_answer *answer, struct verdict *out
 {
     out->kind = http_kind(proxy_rows, answer->http_status);
     out->throttled = answer->http_status == 429;
-    out->unavailable = answer->http_status >= 502 && answer->http_status <= 504;
     out->refuses_encoding = answer->sent_compressed && (answer->http_status == 400 || answer->http_status == 415);
     snprintf(out->code, sizeof(out->code), "HTTP %d", answer->http_status);
     if (out->kind == VERDICT_RETRY)
         set_delay(out, retry_after_ms(answer->retry_after, answer->now_unix_ns));
+    out->unavailable = answer->http_status >= 502 && answer->http_status <= 504 && !out->throttled;
     static const char silent[] = "an answer without grpc-status";
     set_message(out, silent, sizeof(silent) - 1);
 }

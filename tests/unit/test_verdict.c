@@ -211,6 +211,13 @@ Test(verdict, answers_without_grpc_status_U9_U10)
     answer.grpc_status = text("three");
     verdict_grpc(&answer, &out);
     cr_assert_eq(out.kind, VERDICT_RETRY);
+    // A proxy that says how long is there: no other endpoint is asked, and the delay is honoured.
+    for (int delay = 0; delay < 2; delay++) {
+        answer = (struct verdict_answer){.http_status = 503, .retry_after = text(delay ? "3600" : "")};
+        verdict_grpc(&answer, &out);
+        cr_expect_eq(out.unavailable, !delay);
+        cr_expect(out.throttled == delay && (out.retry_after_ms > 0) == delay);
+    }
 }
 
 Test(verdict, http_status_table_U3_U26_U27_P18)
