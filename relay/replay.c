@@ -36,23 +36,32 @@ const struct config_upstream *replay_upstream(const struct replay *replay)
 
 // --- the worker's turn ------------------------------------------------------------------------------------------------------
 
-static void start_exports(struct replay *replay)
+// One export of each lane in turn, so that none starves the others; where the governor stopped, the next turn goes on. `untried`: of those that
+// no endpoint has turned away.
+static void send_in_turn(struct replay *replay, uint64_t now_ns, bool untried)
 {
     struct flow *flow = &replay->flow;
+    for (uint32_t idle = 0; idle < WEIR_SIGNALS && !flow->blocked;) {
+        struct replay_lane *lane = &replay->lanes[flow->next_lane];
+        bool turn = !untried || lane->turned_away == 0;
+        bool sent = turn && lane_may_send(lane, now_ns) && lane_send_next(lane);
+        idle = sent ? 0 : idle + 1;
+        if (!flow->blocked)
+            flow->next_lane = (flow->next_lane + 1) % WEIR_SIGNALS;
+    }
+}
+
+static void start_exports(struct replay *replay)
+{
     uint64_t now_ns = weir_now_ns();
     replay->turn++;
     flow_turn(replay);
     if (replay_is_paused(replay) || !endpoint_turn(replay))
         return;
     redrive_turn(replay, true);
-    // One export of each lane in turn, so that none starves the others; where the governor stopped, the next turn goes on.
-    for (uint32_t idle = 0; idle < WEIR_SIGNALS && !flow->blocked;) {
-        struct replay_lane *lane = &replay->lanes[flow->next_lane];
-        bool sent = lane_may_send(lane, now_ns) && lane_send_next(lane);
-        idle = sent ? 0 : idle + 1;
-        if (!flow->blocked)
-            flow->next_lane = (flow->next_lane + 1) % WEIR_SIGNALS;
-    }
+    if (endpoint_on_trial(replay))
+        send_in_turn(replay, now_ns, true);
+    send_in_turn(replay, now_ns, false);
     redrive_turn(replay, false);
 }
 

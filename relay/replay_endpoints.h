@@ -31,7 +31,8 @@ void endpoint_answered(struct replay *replay);
 // started, since it waits for that.
 bool endpoint_turn(struct replay *replay);
 void endpoints_poll(struct replay *replay, int timeout_ms);
-// Whether the next export of a list goes to one that has not answered yet: alone, and small.
+// Whether the next export of a list goes to one that has not answered yet: alone, and small. Lanes that none has turned away come first, and
+// do not wait for one that has been.
 bool endpoint_on_trial(const struct replay *replay);
 
 #endif

@@ -54,12 +54,20 @@ void flow_turn(struct replay *replay)
     }
 }
 
+// What a lane sends that the endpoint before did not take may be that lane's own trouble: its trial is none for the others.
+static bool trial_is_under_way(const struct replay *replay)
+{
+    bool sent = false;
+    for (int i = 0; i < WEIR_SIGNALS; i++)
+        sent = sent || (replay->lanes[i].in_flight > 0 && replay->lanes[i].turned_away == 0);
+    return sent && endpoint_on_trial(replay);
+}
+
 bool flow_may_start(struct replay *replay, uint64_t bytes)
 {
     struct flow *flow = &replay->flow;
     uint64_t wake_ns = UINT64_MAX;
-    bool alone = endpoint_on_trial(replay) && replay->in_flight > 0;
-    if (!alone && governor_may_start(&flow->governor, weir_now_ns(), bytes, &wake_ns))
+    if (!trial_is_under_way(replay) && governor_may_start(&flow->governor, weir_now_ns(), bytes, &wake_ns))
         return true;
     flow->blocked = true;
     if (wake_ns < flow->wake_ns)

@@ -55,6 +55,8 @@ bool lane_may_send(const struct replay_lane *lane, uint64_t now_ns)
         return false;
     if (backoff_waits(&lane->backoff, now_ns))
         return false;
+    if (endpoint_on_trial(replay) && lane->turned_away > 0 && replay->in_flight > 0)
+        return false;
     // After a failure one export shows whether it has passed, and the rest waits for it.
     bool one = lane->backoff.failures > 0 || lane_is_strict(lane);
     return lane->in_flight < (one ? 1 : replay->upstream->max_in_flight);

@@ -356,10 +356,28 @@ Test(replay_endpoints, a_first_that_is_still_away_is_asked_once)
     RIG_DRAINED(list[0], WEIR_METRICS);
     KIT_UNTIL(strcmp(rig_stats(list[0]).endpoint, "grpc://first") == 0); // it is due, and nothing is under way
     atomic_store(&list[1]->limit, 2);
+    replay_pause(atomic_load(&list[0]->replay), true); // until all of it is there
     append_everything(list[0], 20);
+    replay_pause(atomic_load(&list[0]->replay), false);
     KIT_UNTIL(atomic_load(&list[1]->held_count) > 0);
     cr_expect_eq(rig_seen_count(list[0]), 2, "once at first, once again: %d", rig_seen_count(list[0]));
     cr_expect_eq(rig_seen_count(list[1]), 2, "all, and a trial: %d", rig_seen_count(list[1]));
     cr_expect_eq(rig_seen_count(list[2]), 0);
+    free_list(list);
+}
+
+// The second one does not answer what the first has refused: others' data that comes meanwhile does not wait until it is known that it never does.
+Test(replay_endpoints, a_lanes_own_trial_does_not_hold_up_the_others)
+{
+    struct replay_rig *list[LIST];
+    new_list(list, (struct config_upstream){.retry = PATIENT}, hold_logs);
+    list[0]->decide = refuse_logs;
+    rig_append(list[0], WEIR_LOGS, 0, 1, 100);
+    rig_start(list[0]);
+    KIT_UNTIL(atomic_load(&list[1]->held_count) == 1);
+    rig_append(list[0], WEIR_METRICS, 1, 1, 100);
+    RIG_DRAINED(list[0], WEIR_METRICS);
+    cr_expect_eq(list[1]->delivered[1], 1);
+    cr_expect_eq(atomic_load(&list[1]->held_count), 1, "the logs are under way still");
     free_list(list);
 }
