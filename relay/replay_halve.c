@@ -278,5 +278,6 @@ int split_choose(struct replay_lane *lane, struct export *part, struct weir_slic
     if (rc != WEIR_E_CORRUPT || part->views[0].number == part->views[1].number)
         return rc;
     split->one_by_one = split->to; // to find the damaged one
+    part->items = part->raw_bytes = part->item_from = part->item_to = 0;
     return choose(lane, part, raw);
 }

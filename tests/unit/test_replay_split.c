@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is refused for its content, part by part.
+#include "relay/handoff.h"
 #include "tests/unit/split_rig.h"
 
 TestSuite(replay_split, .timeout = 120);
@@ -204,6 +205,30 @@ Test(replay_split, of_few_items_a_part_begins_and_ends_within_blocks)
     }
 }
 
+// Where a position lies among the items of four blocks.
+static uint64_t place_of(struct position position, const uint64_t items[4])
+{
+    uint64_t at = 0;
+    for (uint64_t b = 0; b < 4 && b < position.block; b++)
+        at += items[b];
+    return at + position.item;
+}
+
+// What it says of itself is what is in it: else an upstream takes for stored what it has not got.
+static void expect_says_what_is_in_it(const struct rig_seen *seen, const uint64_t items[4])
+{
+    static const char batch[] = "0f8fad5b-d9cb-469f-a165-70867728950e/logs/0-0";
+    struct handoff handoff = {0};
+    cr_assert(handoff_parse((struct weir_slice){(const uint8_t *)batch, strlen(batch)},
+                            (struct weir_slice){(const uint8_t *)seen->handoff, strlen(seen->handoff)}, WEIR_LOGS,
+                            &handoff),
+              "%s", seen->handoff);
+    uint64_t from = place_of(handoff.span.from, items), to = place_of(handoff.span.to, items);
+    cr_expect(seen->ids[seen->id_count - 1] == to - 1 && seen->ids[0] >= from &&
+                  (handoff.span.from.item == 0 || seen->ids[0] == from),
+              "%s has items %d to %d", seen->handoff, (int)seen->ids[0], (int)seen->ids[seen->id_count - 1]);
+}
+
 // A block that is found damaged when it is opened for a part is lost alone, wherever the part began; what is poison beside it is found.
 Test(replay_split, of_few_items_a_damaged_block_is_lost_alone)
 {
@@ -230,6 +255,8 @@ Test(replay_split, of_few_items_a_damaged_block_is_lost_alone)
                           (int)poison, rig->delivered[i]);
                 in_it += doubtful && rig->delivered[i] > 0;
             }
+            for (int i = 0; i < rig->seen_count; i++)
+                expect_says_what_is_in_it(&rig->seen[i], items);
             bool in_damaged = poison >= lost_from && poison < lost_to;
             cr_expect_eq(ledger.dead_lettered, !in_damaged);
             cr_expect_eq(ledger.delivered, in_it + 16 - items[damaged] - !in_damaged);
