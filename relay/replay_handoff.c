@@ -101,6 +101,20 @@ void handoffs_give_up(struct replay *replay, const struct weir_err *err)
     tell_off(replay, err);
 }
 
+static void tell_forgotten(const struct replay_lane *lane)
+{
+    log_event(LOG_WARN, "handoff_forgotten",
+              "more restarts with a backlog than can be named: an upstream that is a weir may store the oldest data "
+              "twice",
+              LOG_STR("upstream", lane->replay->upstream->name), LOG_STR("signal", weir_signal_name(lane->signal)),
+              LOG_U64("runs", lane->runs.count));
+}
+
+static bool is_no_room(int code)
+{
+    return code == WEIR_E_FULL || code == WEIR_E_LIMIT;
+}
+
 int handoff_open(struct replay_lane *lane, struct weir_err *err)
 {
     struct spool *spool = lane->replay->spool;
@@ -117,14 +131,16 @@ int handoff_open(struct replay_lane *lane, struct weir_err *err)
     read_note(&lane->runs, (struct weir_slice){note.data, note.len});
     weir_buf_free(&note);
     spool_stats_get(spool, &stats);
-    if (!begin_run(&lane->runs, stats.first_block, stats.next_block, name))
-        log_event(LOG_WARN, "handoff_forgotten",
-                  "more restarts with a backlog than can be named: an upstream that is a weir may store the oldest "
-                  "data twice",
-                  LOG_STR("upstream", lane->replay->upstream->name), LOG_STR("signal", weir_signal_name(lane->signal)),
-                  LOG_U64("runs", HANDOFF_RUNS_MAX));
+    bool all = begin_run(&lane->runs, stats.first_block, stats.next_block, name);
     rc = write_note(spool, key, &lane->runs, err);
-    if (rc != WEIR_E_FULL && rc != WEIR_E_LIMIT)
+    if (is_no_room(rc) && lane->runs.count > 1) { // but there is for as many as before: no other run gets these blocks
+        all = false;
+        drop_front(&lane->runs, 1);
+        rc = write_note(spool, key, &lane->runs, err);
+    }
+    if (!all)
+        tell_forgotten(lane);
+    if (!is_no_room(rc))
         return rc;
     lane->runs.count = 0; // a start does not fail for want of room
     tell_off(lane->replay, err);

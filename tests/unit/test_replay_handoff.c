@@ -306,13 +306,10 @@ Test(replay_handoff, many_restarts_with_a_backlog)
     rig_free(rig);
 }
 
-// No room for a further name: what is sent goes without, and a start does not fail for that.
-Test(replay_handoff, no_room_for_a_name)
+static unsigned fill_notes(struct replay_rig *rig)
 {
-    struct replay_rig *rig = rig_new((struct config_upstream){0});
     static const uint8_t filling[SPOOL_NOTE_VALUE_BYTES];
     unsigned notes = 0;
-    rig_append(rig, WEIR_TRACES, 0, 1, 100);
     for (size_t len = sizeof(filling); len > 0;) {
         char key[32];
         snprintf(key, sizeof(key), "z%u", notes++);
@@ -321,9 +318,41 @@ Test(replay_handoff, no_room_for_a_name)
         if (code != WEIR_OK)
             len /= 2;
     }
+    return notes;
+}
+
+// No room for a further name: the oldest goes without, and a start does not fail for that.
+Test(replay_handoff, no_room_for_a_name)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    rig_append(rig, WEIR_TRACES, 0, 1, 100);
+    fill_notes(rig);
     restart(rig);
     rig_start(rig);
     RIG_DRAINED(rig, WEIR_TRACES);
     cr_expect_str_eq(rig->seen[0].handoff, "");
+    rig_free(rig);
+}
+
+// Not when there is room again, either: in that run the next block may have been another one, of a spool that was set back.
+Test(replay_handoff, what_was_written_without_room_is_not_of_the_run_before)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){0});
+    rig_append(rig, WEIR_TRACES, 0, 1, 100);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    unsigned notes = fill_notes(rig);
+    restart(rig);
+    rig_append(rig, WEIR_TRACES, 1, 1, 100);
+    for (unsigned i = 0; i < notes; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "z%u", i);
+        cr_assert_eq(spool_note_remove(rig->spool, key, false, NULL), WEIR_OK);
+    }
+    restart(rig);
+    rig_start(rig);
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_assert_eq(rig->seen_count, 2);
+    cr_expect_neq(handoff_of(&rig->seen[1]).scope, handoff_of(&rig->seen[0]).scope);
     rig_free(rig);
 }
