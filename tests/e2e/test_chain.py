@@ -12,7 +12,8 @@ import threading
 
 import pytest
 
-from weirtest import BUILD, TRANSPORTS, scaled, wait_for
+from test_deadletters import letters
+from weirtest import BUILD, HTTP_PATHS, TRANSPORTS, field, request, scaled, wait_for
 
 CUTS = int(os.environ.get("WEIR_TEST_CUTS", "0")) or scaled(30)
 SIGNALS = ("traces", "metrics")  # relaxed and strict
@@ -24,6 +25,7 @@ class Chain:
 
     def __init__(self, box, transport, config=None):
         self.box, self.transport, self.sent = box, transport, {signal: 0 for signal in SIGNALS}
+        self.poison = {signal: 0 for signal in SIGNALS}
         self.sink = box.sink()
         ports = box.port(), box.port()
         self.second = box.weir({"name": "sink", "endpoint": self.sink.url("grpc")}, name="second", config={
@@ -31,13 +33,23 @@ class Chain:
             "spool": {"segment_size": "1MiB"}})
         self.chaos = box.chaos(self.second.address(transport))
         self.first = box.weir({"name": "second", "endpoint": self.chaos.url(transport), "timeout": "2s", "retry": RETRY, **(config or {})},
-                              name="first")
+                              name="first", config={"receiver": {"utf8": "pass"}})
 
     def send(self, items, **options):
         for signal in SIGNALS:
             self.box.gen(self.first, signal=signal, items=items, first_id=self.sent[signal], items_per_request=options.pop("items_per_request", 5),
                          **options)
             self.sent[signal] += items
+
+    def send_poison(self, items, which):
+        """A request with one item that the first weir takes, as configured here, and the second refuses: a text that is not UTF-8."""
+        for signal in SIGNALS:
+            numbers = range(self.sent[signal], self.sent[signal] + items)
+            body = crafted(signal, [(n, n == numbers[which]) for n in numbers])
+            status, _, answer = request(self.first.http, "POST", HTTP_PATHS[signal], body, {"content-type": "application/x-protobuf"})
+            assert status == 200, answer
+            self.sent[signal] += items
+            self.poison[signal] += 1
 
     def drain_second(self):
         """The second's own hop is a clean one: nothing is cut or killed while it delivers."""
@@ -55,26 +67,37 @@ class Chain:
         for signal, items in self.sent.items():
             stats = self.sink.stats(signal)
             received = self.sink.ids(signal)
+            sent, items = items, items - self.poison[signal]
             assert len(received) == items, f"{signal}: {items - len(received)} items are missing"
             stored = self.second.check_ledger()["sink"][signal]["accepted"]
             assert stored == items, f"{signal}: {stored - items} items were stored twice"
             assert not clean or stats["items"] == items, f"{signal}: {stats['items'] - items} items came twice"
             lane = self.first.check_ledger()["second"][signal]
-            assert lane["delivered"] == lane["accepted"] == items, lane
+            assert lane["delivered"] == items and lane["accepted"] == sent and lane["dead_lettered"] == sent - items, lane
         assert counted(self.second, "weir_receiver_origins_forgotten_total") == 0
         assert not clean or self.sink.stats("metrics")["order_violations"] == 0
 
 
-@pytest.mark.parametrize("clean", (True, False), ids=("clean", "live"))
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_answers_cut_off_and_both_killed(box, transport, clean):
-    """Every second answer is cut off after the second weir has said it; both are killed at random moments, and the first one joins and splits
-    its blocks differently after each death. Where the last hop is a clean one each item arrives once; where the second weir delivers all the
-    while, and its deaths repeat some of that, its ledger says that each was stored once."""
+def attribute(key, kind, value):
+    return field(1, key) + field(2, field(kind, value))
+
+
+def crafted(signal, items):
+    """A request of these: (id, whether it is poison)."""
+    resource = field(1, field(1, attribute(b"weir.test.stream", 1, b"gen")))
+    number = {"traces": 9, "metrics": 7}[signal]  # of an item's attributes
+    made = [field(number, attribute(b"weir.test.id", 3, n)) + (field(number, attribute(b"poison", 1, b"\xff")) if bad else b"") for n, bad in items]
+    if signal == "metrics":
+        points = b"".join(field(1, item) for item in made)
+        return field(1, resource + field(2, field(2, field(1, b"m") + field(7, points + field(2, 2)))))
+    return field(1, resource + field(2, b"".join(field(2, item) for item in made)))
+
+
+def live(chain, clean, besides=lambda chance: None):
+    """Sends, cuts and kills, until CUTS answers were cut off, and checks what came of it."""
     seed = int(os.environ.get("WEIR_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
-    box.note(f"WEIR_TEST_SEED={seed}")
+    chain.box.note(f"WEIR_TEST_SEED={seed}")
     chance = random.Random(seed)
-    chain = Chain(box, transport)
     chain.sink.listen(not clean)
     chain.chaos.mode(cut_answers=2)
     kills = {"first": 0, "second": 0}
@@ -83,6 +106,7 @@ def test_answers_cut_off_and_both_killed(box, transport, clean):
             chain.chaos.mode(refuse=1)  # so that there is a backlog, and exports are joined
             chain.chaos.do("reset")
         chain.send(chance.choice((20, 100, 400)), in_flight=4, payload_bytes=chance.choice((10, 1000)))
+        besides(chance)
         chain.chaos.mode(refuse=0)
         cuts = chain.chaos.stats()["cut_answers"] + chance.choice((0, 0, 1, 3))
         wait_for(lambda: chain.chaos.stats()["cut_answers"] >= cuts or chain.first.drained(), 30, "cuts")
@@ -101,8 +125,26 @@ def test_answers_cut_off_and_both_killed(box, transport, clean):
     stats = chain.chaos.stats()
     chain.chaos.mode(cut_answers=0)
     chain.check(clean)
-    box.note(f"{transport}: {stats['cut_answers']} of {stats['answers']} answers cut off, {kills['first']} kills of the first weir, "
-             f"{kills['second']} of the second: {sum(chain.sent.values())} items, none lost, none twice")
+    chain.box.note(f"{chain.transport}: {stats['cut_answers']} of {stats['answers']} answers cut off, {kills['first']} kills of the first weir, "
+                   f"{kills['second']} of the second: {sum(chain.sent.values())} items, none lost, none twice, {sum(chain.poison.values())} refused")
+
+
+@pytest.mark.parametrize("clean", (True, False), ids=("clean", "live"))
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_answers_cut_off_and_both_killed(box, transport, clean):
+    """Every second answer is cut off after the second weir has said it; both are killed at random moments, and the first one joins and splits
+    its blocks differently after each death. Where the last hop is a clean one each item arrives once; where the second weir delivers all the
+    while, and its deaths repeat some of that, its ledger says that each was stored once."""
+    live(Chain(box, transport), clean)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_poison_among_what_is_there_in_part(box, transport):
+    """The same, with items that the second weir refuses: each of them is one dead letter of the first, and nothing beside it is lost or stored twice."""
+    chain = Chain(box, transport)
+    live(chain, True, lambda chance: chance.random() < 0.5 and chain.send_poison(5, chance.randrange(5)))
+    kept = [(letter["signal"], letter["items"]) for letter in letters(chain.first)]
+    assert kept and sorted(kept) == sorted((signal, 1) for signal in SIGNALS for _ in range(chain.poison[signal]))
 
 
 class Keeper:
