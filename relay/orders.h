@@ -15,6 +15,7 @@
 
 struct relay;
 struct replay;
+struct spool;
 
 struct orders {
     atomic_bool draining;          // ingest looks at it
@@ -23,6 +24,8 @@ struct orders {
     bool told_drained;             // orders_look's
 };
 
+// Before any lane is opened: an upstream of which the spool has no lane (any more) is a new one, whatever was ordered of one of that name.
+int orders_forget_removed(struct spool *spool, struct weir_err *err);
 // Takes up what was ordered before. After the replay workers were made, before they start. WEIR_E_NOMEM.
 int orders_restore(struct relay *relay, struct weir_err *err);
 

@@ -51,8 +51,8 @@ struct replay;
 // Opens its lanes in the spool; nothing is sent before replay_start. WEIR_E_INVALID (TLS files), WEIR_E_IO, WEIR_E_NOMEM.
 int replay_new(struct spool *spool, const struct config_upstream *upstream, const char *instance, struct replay **out,
                struct weir_err *err);
-// Before it: whatever was remembered of the lanes of that upstream that the spool does not have (any more) goes, as they will be made anew.
-int replay_forget_lanes(struct spool *spool, const struct config_upstream *upstream, struct weir_err *err);
+// Before any lane is opened: whatever was remembered of lanes that the spool does not have (any more) goes: they will be made anew, if at all.
+int replay_forget_lanes(struct spool *spool, struct weir_err *err);
 void replay_start(struct replay *replay); // starts its thread
 // New blocks of these signals (a bit mask) were committed. Any thread, cheap; nothing when they cannot go out now anyway.
 void replay_wake(struct replay *replay, unsigned signals);

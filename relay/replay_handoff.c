@@ -17,12 +17,14 @@
 
 #include <sys/random.h>
 
-#define RUN_BYTES 16u // of a note: first block, name
+#define NOTE_PREFIX ".handoff/"
+#define RUN_BYTES   16u // of a note: first block, name
 
 static void note_key(const char *upstream, enum weir_signal signal, char key[SPOOL_NOTE_KEY_BYTES + 1])
 {
     // A long name is cut: then two lanes of one upstream's names may share a note, and with it the names of their runs.
-    snprintf(key, SPOOL_NOTE_KEY_BYTES + 1, "%chandoff/%u/%s", SPOOL_NOTE_LOCAL, (unsigned)signal, upstream);
+    snprintf(key, SPOOL_NOTE_KEY_BYTES + 1, NOTE_PREFIX "%u/%s", (unsigned)signal, upstream);
+    assert(key[0] == SPOOL_NOTE_LOCAL);
 }
 
 static void read_note(struct handoff_runs *runs, struct weir_slice note)
@@ -68,23 +70,32 @@ static bool begin_run(struct handoff_runs *runs, uint64_t first_block, uint64_t 
     return room;
 }
 
-// A name for what a lane of before had to send must not go on for another: what was passed over then may be sent now.
-int replay_forget_lanes(struct spool *spool, const struct config_upstream *upstream, struct weir_err *err)
-{
+struct known_lanes {
+    struct spool *spool;
     struct spool_lane *lanes[SPOOL_LANES_MAX];
-    size_t n = spool_orphan_lanes(spool, lanes, SPOOL_LANES_MAX);
-    unsigned known = 0;
-    int rc = WEIR_OK;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(spool_lane_upstream(lanes[i]), upstream->name) == 0)
-            known |= 1u << spool_lane_signal(lanes[i]);
-    for (unsigned signal = 0; signal < WEIR_SIGNALS && rc == WEIR_OK; signal++) {
-        char key[SPOOL_NOTE_KEY_BYTES + 1];
-        note_key(upstream->name, (enum weir_signal)signal, key);
-        if ((known & 1u << signal) == 0)
-            rc = spool_note_remove(spool, key, false, err);
+    size_t n;
+};
+
+static int forget_lane(void *ctx, const char *key, struct weir_slice value, struct weir_err *err)
+{
+    (void)value;
+    struct known_lanes *known = ctx;
+    for (size_t i = 0; i < known->n; i++) {
+        char own[SPOOL_NOTE_KEY_BYTES + 1];
+        note_key(spool_lane_upstream(known->lanes[i]), spool_lane_signal(known->lanes[i]), own);
+        if (strcmp(own, key) == 0)
+            return WEIR_OK;
     }
-    return rc;
+    return spool_note_remove(known->spool, key, false, err);
+}
+
+// A name for what a lane of before had to send must not go on for another: what was passed over then may be sent now. And names that come and
+// go would fill the notes.
+int replay_forget_lanes(struct spool *spool, struct weir_err *err)
+{
+    struct known_lanes known = {.spool = spool};
+    known.n = spool_orphan_lanes(spool, known.lanes, SPOOL_LANES_MAX);
+    return spool_notes_each(spool, NOTE_PREFIX, forget_lane, &known, err);
 }
 
 static void tell_off(const struct replay *replay, const struct weir_err *err)

@@ -31,7 +31,10 @@ static void forget_evicted(struct run *run, const char *upstream)
 static void on_event(void *ctx, const struct spool_event *event)
 {
     struct run *run = ctx;
-    spool_events_take(run->events, event);
+    if (event->kind == SPOOL_EVENT_FORGOTTEN) // in the log before it is done: nothing else has the counts then
+        spool_events_tell_forgotten(event);
+    else
+        spool_events_take(run->events, event);
     if (event->kind == SPOOL_EVENT_EVICTED)
         forget_evicted(run, event->upstream);
 }
@@ -119,9 +122,9 @@ static int open_known_lanes(struct relay *relay, struct weir_err *err)
 {
     struct spool_lane *known[SPOOL_LANES_MAX], *lane;
     size_t n = spool_orphan_lanes(relay->spool, known, SPOOL_LANES_MAX);
-    int rc = WEIR_OK;
-    for (size_t i = 0; i < relay->config->upstream_count && rc == WEIR_OK; i++)
-        rc = replay_forget_lanes(relay->spool, &relay->config->upstreams[i], err);
+    int rc = replay_forget_lanes(relay->spool, err);
+    if (rc == WEIR_OK)
+        rc = orders_forget_removed(relay->spool, err);
     for (size_t i = 0; i < n && rc == WEIR_OK; i++)
         if (is_configured(relay->config, known[i]))
             rc = spool_lane_open(relay->spool, spool_lane_upstream(known[i]), spool_lane_signal(known[i]),

@@ -71,10 +71,6 @@ static struct sum key_of(const struct spool_event *event)
     }
     // A damaged file is told by its name, which begins the text.
     const char *text = event->text != NULL ? event->text : "";
-    if (event->kind == SPOOL_EVENT_FORGOTTEN) {
-        snprintf(key.name, sizeof(key.name), "%s", event->upstream);
-        key.signal = event->signal;
-    }
     if (event->kind == SPOOL_EVENT_DAMAGED)
         snprintf(key.name, sizeof(key.name), "%.*s", (int)strcspn(text, ": "), text);
     snprintf(key.text, sizeof(key.text), "%s", text);
@@ -189,12 +185,12 @@ static void tell_damaged(const struct sum *sum)
               LOG_U64("found", sum->events));
 }
 
-static void tell_forgotten(const struct sum *sum)
+void spool_events_tell_forgotten(const struct spool_event *event)
 {
     log_event(LOG_WARN, "lane_forgotten",
               "a removed upstream of which nothing is left made room for another: its counts end here",
-              LOG_STR("upstream", sum->name), LOG_STR("signal", weir_signal_name(sum->signal)),
-              LOG_STR("counts", sum->text));
+              LOG_STR("upstream", event->upstream), LOG_STR("signal", weir_signal_name(event->signal)),
+              LOG_STR("counts", event->text));
 }
 
 void spool_events_tell(struct spool_events *events, uint64_t now_ns, bool all)
@@ -205,8 +201,6 @@ void spool_events_tell(struct spool_events *events, uint64_t now_ns, bool all)
             tell_evicted(&sum);
         else if (sum.kind == SPOOL_EVENT_DAMAGED)
             tell_damaged(&sum);
-        else if (sum.kind == SPOOL_EVENT_FORGOTTEN)
-            tell_forgotten(&sum);
         else
             log_event(LOG_WARN, "clock_set", "spool.max_age goes by a clock that was set", LOG_STR("reason", sum.text),
                       LOG_U64("found", sum.events));

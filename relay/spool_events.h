@@ -15,7 +15,9 @@ const char *spool_loss_name(enum spool_loss loss); // "full", "age", "damage"
 struct spool_events;
 struct spool_events *spool_events_new(void); // NULL: out of memory
 void spool_events_free(struct spool_events *events);
-// Takes a copy. Any thread, never waits for the log.
+// Logs it at once.
+void spool_events_tell_forgotten(const struct spool_event *event);
+// Takes a copy of any other. Any thread, never waits for the log.
 void spool_events_take(struct spool_events *events, const struct spool_event *event);
 // Logs what is due at `now_ns` (monotonic), or all there is. One thread.
 void spool_events_tell(struct spool_events *events, uint64_t now_ns, bool all);

@@ -110,3 +110,35 @@ Test(orders, for_which_there_is_no_room)
     close_relay();
     kit_remove_directory(dir);
 }
+
+static bool has_note(const char *key)
+{
+    struct weir_buf value = {0};
+    bool has = spool_note_get(relay.spool, key, &value, NULL) == WEIR_OK;
+    weir_buf_free(&value);
+    return has;
+}
+
+// Names that come and go fill nothing up, and one that comes back when its lanes were forgotten is a new one: neither paused, nor does it go on
+// with the names of what it sent.
+Test(orders, are_forgotten_with_the_lanes)
+{
+    static const struct weir_slice nothing = {NULL, 0};
+    static const char *const gone[] = {"paused/gone", "paused/u", ".handoff/0/gone", ".handoff/9/up", ".handoff/0/u"};
+    static const char *const stay[] = {"paused/up", "paused/other", ".handoff/0/up", ".handoff/3/other", "z"};
+    dir = kit_directory();
+    open_relay();
+    for (size_t i = 0; i < WEIR_COUNT(gone); i++) {
+        cr_assert_eq(spool_note_put(relay.spool, gone[i], nothing, false, NULL), WEIR_OK);
+        if (!has_note(stay[i]))
+            cr_assert_eq(spool_note_put(relay.spool, stay[i], nothing, false, NULL), WEIR_OK);
+    }
+    close_relay();
+    relay.spool = kit_open(dir, 64, NULL); // no lane is open
+    cr_assert_eq(orders_forget_removed(relay.spool, NULL), WEIR_OK);
+    cr_assert_eq(replay_forget_lanes(relay.spool, NULL), WEIR_OK);
+    for (size_t i = 0; i < WEIR_COUNT(gone); i++)
+        cr_expect(!has_note(gone[i]) && has_note(stay[i]), "%s, %s", gone[i], stay[i]);
+    spool_close(relay.spool);
+    kit_remove_directory(dir);
+}
