@@ -111,6 +111,12 @@ static double gap_ns(const struct governor *governor, uint64_t now_ns, double by
     return gap;
 }
 
+// However low the rate: so far apart attempts may be.
+static uint64_t gap_end_ns(const struct governor *governor, uint64_t from_ns, double gap)
+{
+    return from_ns + (uint64_t)smaller(gap, (double)governor->policy.retry.max_ms * (double)NS_PER_MS);
+}
+
 static void leave_gap(struct governor *governor, uint64_t now_ns, double bytes)
 {
     double gap = gap_ns(governor, now_ns, bytes);
@@ -118,7 +124,7 @@ static void leave_gap(struct governor *governor, uint64_t now_ns, double bytes)
         return;
     uint64_t late_ns = now_ns - (now_ns > governor->next_ns ? governor->next_ns : now_ns);
     uint64_t from_ns = late_ns < CATCH_UP_NS ? governor->next_ns : now_ns;
-    governor->next_ns = from_ns + (uint64_t)(gap * (0.98 + governor->random / 25));
+    governor->next_ns = gap_end_ns(governor, from_ns, gap * (0.98 + governor->random / 25));
 }
 
 void governor_started(struct governor *governor, uint64_t now_ns, uint64_t bytes, bool backlog)
@@ -187,7 +193,7 @@ static void come_up(struct governor *governor, uint64_t now_ns)
     governor_rate_forget(governor, now_ns);
     if (governor->rate_refused <= 0)
         return;
-    governor->next_ns = now_ns + (uint64_t)(NS_PER_S / governor_known_rate(governor, now_ns));
+    governor->next_ns = gap_end_ns(governor, now_ns, NS_PER_S / governor_known_rate(governor, now_ns));
 }
 
 static void fail(struct governor *governor, uint64_t now_ns, const struct governor_end *end, double random)

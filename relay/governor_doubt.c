@@ -98,8 +98,8 @@ void governor_doubt_answered(struct governor *governor, uint64_t now_ns)
 static void begin_trial(struct governor *governor, uint64_t now_ns)
 {
     struct governor_doubt *doubt = &governor->doubt;
-    doubt->least = (double)doubt->low_refusals / doubt->low_taken;
-    doubt->chance = doubt->part = larger(doubt->least, smaller(doubt->part, CHANCE_MAX));
+    doubt->least = (double)doubt->low_refusals / (doubt->low_refusals + doubt->low_taken);
+    doubt->chance = doubt->part = smaller(larger(doubt->least, doubt->part), CHANCE_MAX);
     doubt->low_taken = doubt->low_refusals = 0;
     doubt->trial = TRIAL;
     doubt->rate_low = governor->rate_refused > 0 ? governor->rate_refused : doubt->peak / LOW;

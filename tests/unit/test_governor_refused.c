@@ -146,6 +146,42 @@ Test(governor, one_in_three_refused_leaves_most_of_what_is_taken)
     }
 }
 
+// The same with little to send: what there is goes, and a few refusals among the first that are looked at are no limit.
+Test(governor, one_in_three_refused_leaves_all_that_there_is_to_send)
+{
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct rig rig = rig_make(upstream_fast);
+        rig.random += seed * 0x9E3779B97F4A7C15u;
+        rig.every_ns = 100 * MS;
+        rig.sent = rig.now_ns / rig.every_ns;
+        rig_run(&rig, START + 60 * S);
+        rig.upstream = upstream_flaky;
+        rig.capacity = 3;
+        rig_clear(&rig);
+        rig_run(&rig, START + 240 * S);
+        cr_assert_geq(rig.delivered, 1700, "seed %lu: %lu of 1800", seed, rig.delivered);
+    }
+}
+
+// However little is taken, and however low the rate comes to be: retry.max is the longest wait between two attempts.
+Test(governor, no_rate_is_lower_than_an_attempt_each_retry_max)
+{
+    static const uint64_t max_ms[] = {400, 2000, 30000}, one_of[] = {2, 3, 5};
+    for (size_t i = 0; i < WEIR_COUNT(max_ms) * WEIR_COUNT(one_of); i++) {
+        struct rig rig = rig_make(upstream_flaky);
+        uint64_t starts = 0, last_ns = rig.now_ns;
+        rig.governor.policy.retry = (struct backoff_policy){.initial_ms = 100, .max_ms = max_ms[i % 3]};
+        rig.capacity = one_of[i / 3];
+        while (rig.now_ns < START + 600 * S) {
+            rig_run(&rig, rig.now_ns + 10 * MS);
+            last_ns = rig.starts > starts ? rig.now_ns : last_ns;
+            starts = rig.starts;
+            cr_assert_leq(rig.now_ns - last_ns, max_ms[i % 3] * MS + 50 * MS, "one of %lu, %lu ms, after %lu",
+                          rig.capacity, max_ms[i % 3], rig.starts);
+        }
+    }
+}
+
 // A minute in which everything is refused, as while a collector behind a proxy is started anew, is an outage and not a slow upstream.
 Test(governor, after_an_outage_of_refusals_it_goes_on_as_before)
 {
