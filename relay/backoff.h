@@ -30,10 +30,11 @@ void backoff_fail(struct backoff *backoff, const struct backoff_policy *policy, 
                   uint64_t now_ns);
 // An attempt that began before the last failure has failed, too: that is the same failure, but the server's delay holds.
 void backoff_extend(struct backoff *backoff, uint64_t server_delay_ms, double random, uint64_t now_ns);
-// Whether an attempt began before the last failure: its end says nothing of what came after it.
+// Whether an attempt began before the last failure, or with it (a coarse clock; there is a wait behind a failure): its end says nothing of what
+// came after it.
 static inline bool backoff_is_older(const struct backoff *backoff, uint64_t started_ns)
 {
-    return started_ns < backoff->failed_ns;
+    return backoff->failed_ns > 0 && started_ns <= backoff->failed_ns;
 }
 static inline void backoff_reset(struct backoff *backoff)
 {

@@ -52,7 +52,8 @@ Test(backoff, attempts_that_were_under_way_together_are_one_failure)
     cr_assert_not(backoff_is_older(&backoff, 0));
     backoff_fail(&backoff, &policy, 0, 1.0, 5000000000);
     cr_assert(backoff_is_older(&backoff, 4999999999));
-    cr_assert_not(backoff_is_older(&backoff, 5000000000));
+    cr_assert(backoff_is_older(&backoff, 5000000000), "what begins after it waits first");
+    cr_assert_not(backoff_is_older(&backoff, 5000000001));
     backoff_extend(&backoff, 0, 1.0, 5500000000);
     backoff_extend(&backoff, 300, 1.0, 5500000000);
     cr_assert_eq(backoff.until_ns, 6000000000, "a shorter delay changes nothing");

@@ -80,6 +80,24 @@ Test(governor, states_follow_what_happens)
     cr_assert_eq(governor->in_flight, 0);
 }
 
+// By a coarse clock an export is started when another one fails, and is answered when the wait is over: it is no probe, and a probe goes first.
+Test(governor, what_began_with_a_failure_does_not_end_the_outage)
+{
+    struct rig rig = rig_make(upstream_fast);
+    struct governor *governor = &rig.governor;
+    uint64_t wake_ns, then_ns = START + 1 * MS, late_ns = then_ns + 2 * S;
+    const struct governor_end lost = {GOVERNOR_LOST, 100, 1 * MS, 0}, late = {GOVERNOR_DELIVERED, 100, 2 * S, 0};
+    governor_started(governor, START, 100, true);
+    governor_started(governor, then_ns, 100, true);
+    governor_ended(governor, then_ns, &lost, 1);
+    governor_ended(governor, late_ns, &late, 1);
+    cr_assert_eq(governor->state, REPLAY_BACKING_OFF);
+    cr_assert(governor_may_start(governor, late_ns, 100, &wake_ns));
+    governor_started(governor, late_ns, 100, true);
+    cr_assert_eq(governor->state, REPLAY_PROBING);
+    governor_dropped(governor, 100);
+}
+
 // --- the window ------------------------------------------------------------------------------------------------------------------
 
 Test(governor, a_fast_upstream_has_all_in_flight_after_a_few_round_trips)
