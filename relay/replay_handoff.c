@@ -8,7 +8,8 @@
 // has no note and begins with a run of its own.
 // That note stays behind in a salvage: blocks that were lost, and passed over, may be back there and must not count as taken.
 // The scope is a mix of that and of how much the lane was told to replay: a replay of the past is to be sent again, though the upstream has it.
-// What is under way when somebody asks for a replay, and is not answered, may be delivered twice.
+// What is under way when somebody asks for a replay, and is not answered, may be delivered twice. So may it when letters of a block outlive that:
+// the ledger has their items as replayed.
 #include "relay/replay_priv.h"
 
 #include "relay/log.h"
