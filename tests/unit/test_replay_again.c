@@ -28,9 +28,17 @@ static struct scope {
 } scopes[SCOPES_MAX];
 static size_t scope_count;
 static unsigned stored[ITEMS_MAX];
+static uint64_t chance_state;
 static int judged, dies_at; // requests; from that one on nothing is taken
 static int lost_of_100;
 static char part[HANDOFF_REPEAT_MAX];
+
+// random_state is the test's thread's.
+static uint64_t chance(uint64_t below)
+{
+    chance_state = chance_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (chance_state >> 33) % below;
+}
 
 static struct scope *scope_of(uint64_t name)
 {
@@ -78,7 +86,7 @@ static struct rig_answer store(const struct rig_seen *seen, const struct handoff
     case POSITIONS_NONE:
         break;
     }
-    if (rnd(100) < 10) // a copy of it is being stored, or there is no room now
+    if (chance(100) < 10) // a copy of it is being stored, or there is no room now
         return (struct rig_answer){.status = GRPC_ABORTED};
     cr_assert(positions_add(held, handoff->span));
     for (size_t i = 0; i < seen->id_count; i++)
@@ -95,7 +103,7 @@ static struct rig_answer judge(struct replay_rig *rig, const struct rig_seen *se
     struct rig_answer answer = refuse_poison(rig, seen);
     if (answer.status == 0)
         answer = store(seen, &handoff);
-    return (int)rnd(100) < lost_of_100 ? not_now : answer;
+    return (int)chance(100) < lost_of_100 ? not_now : answer;
 }
 
 // --- the origin -------------------------------------------------------------------------------------------------------------
@@ -118,9 +126,12 @@ static void append_some(struct replay_rig *rig, enum weir_signal signal)
             items += requests[i] = 1 + rnd(widest);
         if (item_count + items > ITEMS_MAX || block_count == BLOCKS_MAX)
             return;
-        append_block(rig, other ? WEIR_TRACES : signal, item_count, requests, count, 0);
+        uint64_t first = item_count;
+        pthread_mutex_lock(&rig->lock); // of what was sent before something may still come in
         blocks[block_count].first = item_count;
         item_count += blocks[block_count++].items = other ? 0 : items;
+        pthread_mutex_unlock(&rig->lock);
+        append_block(rig, other ? WEIR_TRACES : signal, first, requests, count, 0);
     }
 }
 
@@ -138,8 +149,10 @@ static void live_and_die(struct replay_rig *rig, enum weir_signal signal, bool f
     char *directory = kit_fast_directory();
     if (directory == NULL)
         directory = kit_directory();
+    pthread_mutex_lock(&rig->lock);
     judged = 0;
     dies_at = 1 + (int)rnd(12);
+    pthread_mutex_unlock(&rig->lock);
     if (forgets)
         pthread_mutex_lock(&rig->spool->state_lock);
     rig_start(rig);
@@ -183,15 +196,19 @@ static void again(int round)
         if (rnd(4) == 0)
             append_some(rig, signal);
     }
+    pthread_mutex_lock(&rig->lock);
     dies_at = INT32_MAX;
     lost_of_100 = 0;
+    pthread_mutex_unlock(&rig->lock);
     rig_start(rig);
     RIG_DRAINED(rig, signal);
     uint64_t poisoned = 0;
+    pthread_mutex_lock(&rig->lock);
     for (uint64_t i = 0; i < item_count; i++) {
         poisoned += poison_ids[i];
         cr_expect_eq(stored[i], !poison_ids[i], "round %d: item %d was stored %u times", round, (int)i, stored[i]);
     }
+    pthread_mutex_unlock(&rig->lock);
     struct spool_lane_stats ledger = rig_ledger(rig, signal);
     cr_expect_eq(ledger.delivered, item_count - poisoned, "round %d: %d delivered", round, (int)ledger.delivered);
     cr_expect_eq(ledger.dead_lettered, poisoned, "round %d: %d of %d", round, (int)ledger.dead_lettered, (int)poisoned);
@@ -203,7 +220,7 @@ static void again(int round)
 Test(replay_again, each_item_is_stored_once_whatever_is_lost_and_refused)
 {
     const char *rounds = getenv("WEIR_TEST_AGAIN");
-    random_state = seed();
+    random_state = chance_state = seed();
     for (int round = 0, end = rounds != NULL ? atoi(rounds) : 80; round < end; round++)
         again(round);
 }
@@ -216,15 +233,15 @@ static struct rig_answer says_anything(struct replay_rig *rig, const struct rig_
                                    GRPC_INTERNAL};
     struct handoff handoff = read_handoff(seen);
     uint64_t span = handoff.span.to.block - handoff.span.from.block;
-    struct position there = {handoff.span.from.block + rnd(span + 2), rnd(2) ? (uint32_t)rnd(9) : 0};
+    struct position there = {handoff.span.from.block + chance(span + 2), chance(2) ? (uint32_t)chance(9) : 0};
     struct rig_answer answer = {0};
-    if (rnd(100) < 70 && seen->id_count > 0)
-        answer.status = refusals[rnd(WEIR_COUNT(refusals))];
-    if (rnd(3) == 0)
+    if (chance(100) < 70 && seen->id_count > 0)
+        answer.status = refusals[chance(WEIR_COUNT(refusals))];
+    if (chance(3) == 0)
         handoff_format_part(there, part);
     else
-        snprintf(part, sizeof(part), rnd(2) ? "all" : "part/9");
-    if (rnd(2))
+        snprintf(part, sizeof(part), chance(2) ? "all" : "part/9");
+    if (chance(2))
         answer.repeat = part;
     for (size_t i = 0; i < seen->id_count && answer.status == 0; i++)
         stored[seen->ids[i]]++;
@@ -233,7 +250,7 @@ static struct rig_answer says_anything(struct replay_rig *rig, const struct rig_
 
 Test(replay_again, an_upstream_that_says_anything_gets_each_item_once)
 {
-    random_state = seed() + 1;
+    random_state = chance_state = seed() + 1;
     const char *rounds = getenv("WEIR_TEST_AGAIN");
     for (int round = 0, end = rounds != NULL ? atoi(rounds) : 80; round < end; round++) {
         struct replay_rig *rig =
@@ -244,10 +261,12 @@ Test(replay_again, an_upstream_that_says_anything_gets_each_item_once)
         RIG_DRAINED(rig, WEIR_LOGS);
         struct spool_lane_stats ledger = rig_ledger(rig, WEIR_LOGS);
         uint64_t taken = 0;
+        pthread_mutex_lock(&rig->lock);
         for (uint64_t i = 0; i < item_count; i++) {
             cr_expect_leq(stored[i], 1, "round %d: item %d went %u times", round, (int)i, stored[i]);
             taken += stored[i];
         }
+        pthread_mutex_unlock(&rig->lock);
         cr_expect_eq(ledger.delivered, taken);
         cr_expect_eq(ledger.dead_lettered, item_count - taken, "round %d", round);
         rig_free(rig);
