@@ -117,7 +117,8 @@ static struct spool_lane *lane_of(const struct ask *ask, size_t signal)
 }
 
 // What each lane gets. WEIR_E_NOT_FOUND: none gets anything. When it fails half-way, what was added before stays and is in `added`.
-static int add(const struct ask *ask, bool dry_run, struct spool_replay added[WEIR_SIGNALS], struct weir_err *err)
+static int add(struct spool *spool, const struct ask *ask, bool dry_run, struct spool_replay added[WEIR_SIGNALS],
+               struct weir_err *err)
 {
     bool found = false;
     for (size_t i = 0; i < WEIR_SIGNALS; i++) {
@@ -125,7 +126,9 @@ static int add(const struct ask *ask, bool dry_run, struct spool_replay added[WE
         if ((ask->signals & (1u << i)) == 0)
             continue;
         struct spool_lane *lane = lane_of(ask, i);
-        int rc = spool_lane_replay(lane, ask->first, ask->end, dry_run, &added[i], err);
+        int rc = dry_run ? WEIR_OK : replay_name_anew(spool, lane, err);
+        if (rc == WEIR_OK)
+            rc = spool_lane_replay(lane, ask->first, ask->end, dry_run, &added[i], err);
         if (rc == WEIR_E_NOT_FOUND)
             added[i] = (struct spool_replay){0};
         else if (rc != WEIR_OK)
@@ -142,10 +145,10 @@ static int run(struct relay *relay, struct ask *ask, struct spool_replay added[W
     if (ask->by_time)
         rc = spool_find_received(relay->spool, ask->since_ns, ask->until_ns, &ask->first, &ask->end, err);
     if (rc == WEIR_OK)
-        rc = add(ask, true, added, err);
+        rc = add(relay->spool, ask, true, added, err);
     if (rc != WEIR_OK || ask->dry_run)
         return rc;
-    rc = add(ask, false, added, err);
+    rc = add(relay->spool, ask, false, added, err);
     uint64_t items = 0;
     for (size_t i = 0; i < WEIR_SIGNALS; i++)
         items += added[i].items;
@@ -162,7 +165,7 @@ static void say_nothing_there(struct relay *relay, const struct ask *ask, struct
     spool_stats_get(relay->spool, &stats);
     everything.first = stats.first_block;
     everything.end = stats.next_block;
-    if (stats.next_block > stats.first_block && add(&everything, true, all, NULL) == WEIR_OK) {
+    if (stats.next_block > stats.first_block && add(relay->spool, &everything, true, all, NULL) == WEIR_OK) {
         uint64_t first = UINT64_MAX, end = 0;
         for (size_t i = 0; i < WEIR_SIGNALS; i++) {
             if (all[i].items == 0)

@@ -53,6 +53,9 @@ int replay_new(struct spool *spool, const struct config_upstream *upstream, cons
                struct weir_err *err);
 // Before any lane is opened: whatever was remembered of lanes that the spool does not have (any more) goes: they will be made anew, if at all.
 int replay_forget_lanes(struct spool *spool, struct weir_err *err);
+// Before the past is added to the lane: what it sends from then on is no repetition of what it sent. Durable with what is added, or before. WEIR_E_IO,
+// WEIR_E_NOMEM.
+int replay_name_anew(struct spool *spool, const struct spool_lane *lane, struct weir_err *err);
 void replay_start(struct replay *replay); // starts its thread
 // New blocks of these signals (a bit mask) were committed. Any thread, cheap; nothing when they cannot go out now anyway.
 void replay_wake(struct replay *replay, unsigned signals);

@@ -7,9 +7,8 @@
 // a note of the lane, before the first of them is sent: a run of blocks. What was pending before keeps the names it had. A lane that is made anew
 // has no note and begins with a run of its own.
 // That note stays behind in a salvage: blocks that were lost, and passed over, may be back there and must not count as taken.
-// The scope is a mix of that and of how much the lane was told to replay: a replay of the past is to be sent again, though the upstream has it.
-// What is under way when somebody asks for a replay, and is not answered, may be delivered twice. So may it when letters of a block outlive that:
-// the ledger has their items as replayed.
+// A replay of the past is to be sent again, though the upstream has it: it gives all runs other names. What is under way then, and is not
+// answered, may be delivered twice.
 #include "relay/replay_priv.h"
 
 #include "relay/log.h"
@@ -109,7 +108,7 @@ static void tell_off(const struct replay *replay, const struct weir_err *err)
 void handoffs_give_up(struct replay *replay, const struct weir_err *err)
 {
     for (int i = 0; i < WEIR_SIGNALS; i++)
-        replay->lanes[i].runs.count = 0;
+        replay->lanes[i].runs = (struct handoff_runs){0};
     tell_off(replay, err);
 }
 
@@ -152,6 +151,7 @@ int handoff_open(struct replay_lane *lane, struct weir_err *err)
     }
     if (!all)
         tell_forgotten(lane);
+    lane->runs.named = rc == WEIR_OK;
     if (!is_no_room(rc))
         return rc;
     lane->runs.count = 0; // a start does not fail for want of room
@@ -159,13 +159,39 @@ int handoff_open(struct replay_lane *lane, struct weir_err *err)
     return WEIR_OK;
 }
 
+int replay_name_anew(struct spool *spool, const struct spool_lane *lane, struct weir_err *err)
+{
+    char key[SPOOL_NOTE_KEY_BYTES + 1];
+    struct weir_buf note = {0};
+    struct handoff_runs runs;
+    uint64_t other;
+    note_key(spool_lane_upstream(lane), spool_lane_signal(lane), key);
+    if (getrandom(&other, sizeof(other), 0) != (ssize_t)sizeof(other))
+        return weir_fail(err, WEIR_E_IO, "no random numbers");
+    int rc = spool_note_get(spool, key, &note, err);
+    if (rc == WEIR_OK) {
+        read_note(&runs, (struct weir_slice){note.data, note.len});
+        for (size_t i = 0; i < runs.count; i++)
+            runs.at[i].name ^= other;
+        rc = write_note(spool, key, &runs, err); // as long as it was: there is room
+    }
+    weir_buf_free(&note);
+    return rc == WEIR_E_NOT_FOUND ? WEIR_OK : rc; // nothing has a name
+}
+
 // --- exports ----------------------------------------------------------------------------------------------------------------
 
 void handoff_filled(struct replay_lane *lane)
 {
-    struct spool_lane_stats stats;
-    spool_lane_stats_get(lane->spool_lane, &stats);
-    lane->runs.replayed = stats.replayed;
+    char key[SPOOL_NOTE_KEY_BYTES + 1];
+    struct weir_buf note = {0};
+    if (!lane->runs.named)
+        return;
+    note_key(lane->replay->upstream->name, lane->signal, key);
+    lane->runs.count = 0; // without memory it goes without names until the next time
+    if (spool_note_get(lane->replay->spool, key, &note, NULL) == WEIR_OK)
+        read_note(&lane->runs, (struct weir_slice){note.data, note.len});
+    weir_buf_free(&note);
 }
 
 // NULL: it has no name.
@@ -201,14 +227,6 @@ static uint64_t with_empty(const struct replay_lane *lane, uint64_t first)
     return first;
 }
 
-// splitmix64's last steps (Vigna): a bijection, so that two replays of one run never get the same scope.
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
 // What lies before a block and holds nothing of the lane's is covered with it, so that the other side's set has few holes. Not when it was
 // found out that some of it was taken before: an earlier attempt may have covered less of the emptiness, and then even a single item would be
 // there in part for ever.
@@ -235,7 +253,7 @@ bool handoff_write(const struct export *export, char out[HANDOFF_TEXT_MAX])
     const struct handoff_run *run = run_of(lane, export->views[0].number);
     if (run == NULL || export->letter) // it was passed long ago
         return false;
-    struct handoff handoff = {.scope = mix(run->name ^ mix(lane->runs.replayed)), .span = span_of(export)};
+    struct handoff handoff = {.scope = run->name, .span = span_of(export)};
     if (handoff.span.from.block < run->first)
         handoff.span.from = (struct position){run->first, 0};
     // Durably: what was given up (dead letters, evicted, dropped), and not taken there, is pending again after a crash. What is under way is

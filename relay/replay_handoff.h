@@ -19,7 +19,7 @@ struct handoff_runs {
         uint64_t name;
     } at[HANDOFF_RUNS_MAX];
     size_t count;
-    uint64_t replayed; // items, of the ledger, when `todo` was filled
+    bool named; // durably: else none is used
     struct spool_interval
         empty[4]; // stretches without a block of the lane's, found lately: what comes behind covers them
     size_t empty_next;

@@ -75,13 +75,42 @@ Test(replay_handoff, a_replay_of_the_past_is_another_scope)
     RIG_DRAINED(rig, WEIR_TRACES);
     for (unsigned i = 1; i <= 2; i++) {
         struct spool_replay added = {0};
-        cr_assert_eq(spool_lane_replay(rig_stats(rig).lanes[WEIR_TRACES].lane, 0, 1, false, &added, NULL), WEIR_OK);
+        struct spool_lane *lane = rig_stats(rig).lanes[WEIR_TRACES].lane;
+        cr_assert_eq(replay_name_anew(rig->spool, lane, NULL), WEIR_OK);
+        cr_assert_eq(spool_lane_replay(lane, 0, 1, false, &added, NULL), WEIR_OK);
         replay_look_again(atomic_load(&rig->replay));
         KIT_UNTIL(rig_ledger(rig, WEIR_TRACES).delivered == 2 + 2 * i);
     }
     uint64_t scopes[] = {handoff_of(&rig->seen[0]).scope, handoff_of(&rig->seen[1]).scope,
                          handoff_of(&rig->seen[2]).scope};
     cr_expect(scopes[0] != scopes[1] && scopes[1] != scopes[2] && scopes[0] != scopes[2]);
+    rig_free(rig);
+}
+
+static struct rig_answer refuse_one_hold_the_rest(struct replay_rig *rig, const struct rig_seen *seen)
+{
+    if (seen->ids[0] == 0)
+        return (struct rig_answer){.status = GRPC_INVALID_ARGUMENT};
+    return (struct rig_answer){.hold = rig->seen_count < 4 || seen->index < 4};
+}
+
+// The ledger has the items of a letter as replayed whose block was lost, or evicted, before it was settled. Nothing was told to go again.
+Test(replay_handoff, a_block_that_is_lost_beside_its_letter_changes_no_scope)
+{
+    struct replay_rig *rig = rig_new((struct config_upstream){.order = {[WEIR_TRACES] = CONFIG_ORDER_RELAXED}});
+    rig->decide = refuse_one_hold_the_rest;
+    rig_append(rig, WEIR_TRACES, 0, 2, 100);
+    rig_start(rig);
+    KIT_UNTIL(atomic_load(&rig->held_count) == 1);
+    rig_append(rig, WEIR_TRACES, 2, 1, 100);
+    KIT_UNTIL(atomic_load(&rig->held_count) == 2);
+    cr_assert_eq(spool_lane_lost(rig_stats(rig).lanes[WEIR_TRACES].lane, 0, 1), 4);
+    replay_look_again(atomic_load(&rig->replay));
+    rig_release(rig, (struct rig_answer){.status = GRPC_ABORTED});
+    RIG_DRAINED(rig, WEIR_TRACES);
+    cr_expect_gt(rig_ledger(rig, WEIR_TRACES).replayed, 0);
+    cr_assert_eq(rig->seen_count, 5);
+    cr_expect_str_eq(rig->seen[4].handoff, rig->seen[3].handoff);
     rig_free(rig);
 }
 
