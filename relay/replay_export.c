@@ -28,6 +28,14 @@ struct export *export_new(struct replay_lane *lane)
     return export;
 }
 
+// Nothing is under way: what large bodies took is given back. While something is, it is used again.
+static void free_large(struct replay *replay)
+{
+    for (struct export *export = replay->spare; export != NULL; export = export->next)
+        if (export->encoded.cap > EXPORT_KEPT_BYTES)
+            weir_buf_free(&export->encoded);
+}
+
 void export_free(struct export *export)
 {
     struct replay *replay = export->replay;
@@ -38,6 +46,8 @@ void export_free(struct export *export)
     export->token = NULL;
     export->next = replay->spare;
     replay->spare = export;
+    if (replay->in_flight == 0)
+        free_large(replay);
 }
 
 const struct block_view *export_last_block(const struct export *export)

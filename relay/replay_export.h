@@ -18,6 +18,7 @@ struct replay_lane;
 struct secret;
 
 #define EXPORT_BLOCKS_MAX  64
+#define EXPORT_KEPT_BYTES  (64u * 1024) // of a body, when nothing is under way
 #define EXPORT_HEADERS_MAX (CONFIG_MAX_HEADERS + ENVELOPE_HEADERS_MAX + 8)
 
 // One request under way.

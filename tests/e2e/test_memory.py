@@ -88,6 +88,20 @@ def test_a_backlog_costs_no_memory(box):
     assert held <= without + 4
 
 
+def test_what_a_drain_took_is_given_back(box):
+    """Many large exports at once, each with a body of its own, since the stored frames are not what this upstream wants."""
+    sink = box.sink()
+    numbered = fill(box, "weir0")
+    sink.mode(delay_ms=200)
+    weir = box.weir({"name": "up0", "endpoint": sink.url("grpc"), "compression": "none"}, config={"spool": {"max_size": "64GiB"}})
+    before, draining = anonymous_mib(weir), []
+    wait_for(lambda: (draining.append(anonymous_mib(weir)), weir.drained())[1], PATIENCE, "drained")
+    assert sink.ids("logs") == set(range(numbered))
+    assert max(draining) > before + 16, "it took nothing worth giving back"
+    wait_for(lambda: anonymous_mib(weir) < before + 8, 30, lambda: f"{anonymous_mib(weir):.1f} MiB stay, of {before:.1f} at first")
+    box.note(f"anonymous MiB at first {before:.1f}, while it drains at most {max(draining):.1f}, then {anonymous_mib(weir):.1f}")
+
+
 def flat_out(box, name, limit):
     """One relay's whole life: senders flat out while the upstream is away, then while the backlog drains. Latencies in ms."""
     sink = box.sink()
