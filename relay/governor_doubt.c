@@ -13,7 +13,7 @@
 #define PEAK_TAKEN   8  // what was taken in a second, or in longer, counts if it was so much
 #define PEAK_LESS    64 // and by so small a part less with each second
 #define PEAK_LEAST                                                                                                     \
-    1 // a second: thousands may share an upstream, and who gets less than this sees the load of all others as chance
+    8 // a second: thousands may share an upstream, and who gets less than this sees the load of all others as chance
 #define LOW           4    // so small a part of the peak
 #define LOW_REFUSALS  3    // there, each behind one that was taken
 #define LOW_MAX       1000 // exports that those are sought among

@@ -146,26 +146,20 @@ Test(governor, one_in_three_refused_leaves_most_of_what_is_taken)
     }
 }
 
-// The same with little to send, as from most relays: what there is goes, and a few refusals among the first that are looked at are no limit.
+// The same with little to send: what there is goes, and a few refusals among the first that are looked at are no limit.
 Test(governor, one_in_three_refused_leaves_all_that_there_is_to_send)
 {
-    static const uint64_t a_second[] = {2, 5, 10}, one_of[] = {3, 5};
-    for (size_t i = 0; i < WEIR_COUNT(a_second) * WEIR_COUNT(one_of); i++) {
-        uint64_t all = a_second[i % 3] * 600 * 10, delivered = 0;
-        for (uint64_t seed = 0; seed < 10; seed++) {
-            struct rig rig = rig_make(upstream_fast);
-            rig.random += seed * 0x9E3779B97F4A7C15u;
-            rig.every_ns = S / a_second[i % 3];
-            rig.sent = rig.now_ns / rig.every_ns;
-            rig_run(&rig, START + 60 * S);
-            rig.upstream = upstream_flaky;
-            rig.capacity = one_of[i / 3];
-            rig_clear(&rig);
-            rig_run(&rig, START + 660 * S);
-            delivered += rig.delivered;
-        }
-        cr_assert_geq(delivered, all * 9 / 10, "%lu a second, one of %lu: %lu of %lu", a_second[i % 3], one_of[i / 3],
-                      delivered, all);
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct rig rig = rig_make(upstream_fast);
+        rig.random += seed * 0x9E3779B97F4A7C15u;
+        rig.every_ns = 100 * MS;
+        rig.sent = rig.now_ns / rig.every_ns;
+        rig_run(&rig, START + 60 * S);
+        rig.upstream = upstream_flaky;
+        rig.capacity = 3;
+        rig_clear(&rig);
+        rig_run(&rig, START + 240 * S);
+        cr_assert_geq(rig.delivered, 1700, "seed %lu: %lu of 1800", seed, rig.delivered);
     }
 }
 
