@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -121,6 +123,12 @@ static void flow_init(struct flow *flow, int from, int to, uint64_t cut_at)
     flow->last = &flow->first;
 }
 
+// A head and a body that come one behind the other must not wait for each other's acknowledgement.
+static void write_at_once(int fd)
+{
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+}
+
 static void accept_one(struct proxy *proxy)
 {
     int client = accept4(proxy->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -132,6 +140,8 @@ static void accept_one(struct proxy *proxy)
         abort();
     link->client = client;
     link->upstream = upstream;
+    write_at_once(client);
+    write_at_once(upstream);
     proxy->stats.connections++;
     bool refused = proxy->modes.refuse || proxy->count == LINKS_MAX;
     flow_init(&link->up, client, upstream, proxy->modes.cut_up);
