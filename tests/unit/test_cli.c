@@ -126,7 +126,8 @@ Test(cli, exit_codes_and_messages, .init = (void (*)(void))clearenv)
         {"replay a --blocks 7-5", CLI_USAGE, NULL, "weir: --blocks: '7-5' are no blocks"},
         {"replay a --blocks 5-7 --signal log", CLI_USAGE, NULL, "weir: --signal: 'log' is no signal"},
         {"replay a --since -1h --admin http://127.0.0.1:1", CLI_FAILED, NULL, "is weir running"},
-        {"replay a --since -1h --token-file /nonexistent", CLI_FAILED, NULL, "weir: --token-file: /nonexistent: No such file"},
+        {"replay a --since -1h --token-file /nonexistent", CLI_FAILED, NULL,
+         "weir: --token-file: /nonexistent: No such file"},
         {"print-config --keys", CLI_DONE, "log.level\tenum\tinfo\t", NULL},
     };
     for (size_t i = 0; i < WEIR_COUNT(rows); i++) {
