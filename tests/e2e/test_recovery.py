@@ -43,7 +43,8 @@ def test_first_delivery_after_an_outage(box, away):
     switch(False)
     box.gen(weir, items=2000, first_id=100, in_flight=4)
     spend(OUTAGE)
-    assert weir.upstream()["state"] in ("backing_off", "probing")
+    # Refusals are slowed down for at first; a few in a row are an outage, sooner where more is sent.
+    wait_for(lambda: weir.upstream()["state"] in ("backing_off", "probing"), 30, lambda: weir.upstream())
     gen = box.gen_start(weir, items=2000, first_id=2100, rate=500, in_flight=4, stream="live")
     before = sink.stats("traces")["requests"]
     began = time.monotonic()
