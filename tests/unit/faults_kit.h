@@ -81,7 +81,7 @@ __attribute__((unused)) static bool faults_can(enum fault_call call)
 {
     if (call != FAULT_MEMORY || FAULT_MEMORY_FAILS)
         return true;
-    fprintf(stderr, "malloc: left out, ThreadSanitizer has taken it over\n");
+    fprintf(stderr, "malloc: left out, the sanitizer has taken it over\n");
     return false;
 }
 
