@@ -140,17 +140,18 @@ static void remove_one(struct origins *origins, struct origin *origin)
     free(origin);
 }
 
-// Takes over what `from` has. NULL: no memory, and nothing was taken; or it is there.
+// One that is not there yet. Takes over what `from` has. NULL: no memory, and nothing was taken.
 static struct origin *add_one(struct origins *origins, const struct origin *from)
 {
     struct origin *origin = malloc(sizeof(*origin)), **place;
     if (origin == NULL)
         return NULL;
     *origin = *from;
-    if ((place = tsearch(origin, &origins->tree, compare)) == NULL || *place != origin) {
+    if ((place = tsearch(origin, &origins->tree, compare)) == NULL) {
         free(origin);
         return NULL;
     }
+    assert(*place == origin);
     TAILQ_INSERT_TAIL(&origins->list, origin, link);
     origins->count++;
     return origin;
@@ -161,9 +162,10 @@ static bool forget_one(struct origins *origins)
 {
     char key[SPOOL_NOTE_KEY_BYTES];
     struct origin *oldest;
-    TAILQ_FOREACH(oldest, &origins->list, link)
-    if (oldest->claims == NULL)
-        break;
+    TAILQ_FOREACH (oldest, &origins->list, link) {
+        if (oldest->claims == NULL)
+            break;
+    }
     if (oldest == NULL)
         return false;
     note_key(oldest, key);
@@ -275,9 +277,10 @@ void origins_tick(struct origins *origins)
     pthread_mutex_lock(&origins->lock);
     origins->behind = false;
     struct origin *origin;
-    TAILQ_FOREACH(origin, &origins->list, link)
-    if (origin->unsaved)
-        save(origins, origin);
+    TAILQ_FOREACH (origin, &origins->list, link) {
+        if (origin->unsaved)
+            save(origins, origin);
+    }
     if (stats.next_block >= origins->until + TICK_BLOCKS)
         save_until(origins, stats.next_block);
     pthread_mutex_unlock(&origins->lock);
@@ -314,9 +317,11 @@ static int load_note(void *ctx, const char *key, struct weir_slice value, struct
         at[i] = (struct position_span){get_position(p), get_position(p + POSITION_BYTES)};
     if (!positions_set(&read.held, low, at, (uint32_t)spans))
         return weir_fail(err, WEIR_E_NOMEM, "out of memory");
-    if (!positions_sane(&read.held) || add_one(origins, &read) == NULL)
-        positions_free(&read.held);
-    return WEIR_OK;
+    bool wanted = positions_sane(&read.held) && tfind(&read, &origins->tree, compare) == NULL;
+    if (wanted && add_one(origins, &read) != NULL)
+        return WEIR_OK;
+    positions_free(&read.held);
+    return wanted ? weir_fail(err, WEIR_E_NOMEM, "out of memory") : WEIR_OK;
 }
 
 static int take_block(struct origins *origins, const struct block_view *view, struct weir_err *err)
