@@ -31,6 +31,7 @@ struct export *export_new(struct replay_lane *lane)
 // Nothing is under way: what large bodies took is given back. While something is, it is used again.
 static void free_large(struct replay *replay)
 {
+    replay->keeps_large = false;
     for (struct export *export = replay->spare; export != NULL; export = export->next)
         if (export->encoded.cap > EXPORT_KEPT_BYTES)
             weir_buf_free(&export->encoded);
@@ -46,7 +47,8 @@ void export_free(struct export *export)
     export->token = NULL;
     export->next = replay->spare;
     replay->spare = export;
-    if (replay->in_flight == 0)
+    replay->keeps_large = replay->keeps_large || export->encoded.cap > EXPORT_KEPT_BYTES;
+    if (replay->keeps_large && replay->in_flight == 0)
         free_large(replay);
 }
 

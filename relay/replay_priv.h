@@ -70,6 +70,7 @@ struct replay {
     struct encoder *encoders[ENCODINGS_SENT];
     struct replay_lane lanes[WEIR_SIGNALS];
     struct export *spare;
+    bool keeps_large; // one of these has the memory of a large body
     struct redrive redrive;
     uint32_t in_flight;
     struct flow flow;
