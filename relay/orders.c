@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "relay/lane_notes.h"
 #include "relay/log.h"
 #include "relay/relay.h"
 #include "storage/note.h"
@@ -44,30 +45,14 @@ static int write_again(struct relay *relay, const char *key, bool on, struct wei
     return there && on ? spool_sync_state(relay->spool, err) : write_order(relay, key, on, err);
 }
 
-struct known_names {
-    struct spool *spool;
-    struct spool_lane *lanes[SPOOL_LANES_MAX];
-    size_t n;
-};
-
-static int forget_unknown(void *ctx, const char *key, struct weir_slice value, struct weir_err *err)
+static void paused_key_of(const struct spool_lane *lane, char key[SPOOL_NOTE_KEY_BYTES + 1])
 {
-    (void)value;
-    struct known_names *known = ctx;
-    for (size_t i = 0; i < known->n; i++) {
-        char own[SPOOL_NOTE_KEY_BYTES + 1];
-        paused_key(spool_lane_upstream(known->lanes[i]), own);
-        if (strcmp(own, key) == 0)
-            return WEIR_OK;
-    }
-    return spool_note_remove(known->spool, key, false, err);
+    paused_key(spool_lane_upstream(lane), key);
 }
 
 int orders_forget_removed(struct spool *spool, struct weir_err *err)
 {
-    struct known_names known = {.spool = spool};
-    known.n = spool_orphan_lanes(spool, known.lanes, SPOOL_LANES_MAX);
-    return spool_notes_each(spool, PAUSED_PREFIX, forget_unknown, &known, err);
+    return lane_notes_forget(spool, PAUSED_PREFIX, paused_key_of, err);
 }
 
 int orders_restore(struct relay *relay, struct weir_err *err)

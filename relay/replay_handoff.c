@@ -11,6 +11,7 @@
 // answered, may be delivered twice.
 #include "relay/replay_priv.h"
 
+#include "relay/lane_notes.h"
 #include "relay/log.h"
 #include "storage/note.h"
 #include "storage/stats.h"
@@ -70,32 +71,16 @@ static bool begin_run(struct handoff_runs *runs, uint64_t first_block, uint64_t 
     return room;
 }
 
-struct known_lanes {
-    struct spool *spool;
-    struct spool_lane *lanes[SPOOL_LANES_MAX];
-    size_t n;
-};
-
-static int forget_lane(void *ctx, const char *key, struct weir_slice value, struct weir_err *err)
+static void note_key_of(const struct spool_lane *lane, char key[SPOOL_NOTE_KEY_BYTES + 1])
 {
-    (void)value;
-    struct known_lanes *known = ctx;
-    for (size_t i = 0; i < known->n; i++) {
-        char own[SPOOL_NOTE_KEY_BYTES + 1];
-        note_key(spool_lane_upstream(known->lanes[i]), spool_lane_signal(known->lanes[i]), own);
-        if (strcmp(own, key) == 0)
-            return WEIR_OK;
-    }
-    return spool_note_remove(known->spool, key, false, err);
+    note_key(spool_lane_upstream(lane), spool_lane_signal(lane), key);
 }
 
 // A name for what a lane of before had to send must not go on for another: what was passed over then may be sent now. And names that come and
 // go would fill the notes.
 int replay_forget_lanes(struct spool *spool, struct weir_err *err)
 {
-    struct known_lanes known = {.spool = spool};
-    known.n = spool_orphan_lanes(spool, known.lanes, SPOOL_LANES_MAX);
-    return spool_notes_each(spool, NOTE_PREFIX, forget_lane, &known, err);
+    return lane_notes_forget(spool, NOTE_PREFIX, note_key_of, err);
 }
 
 static void tell_off(const struct replay *replay, const struct weir_err *err)
